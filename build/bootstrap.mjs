@@ -1,5 +1,6 @@
 /**
- * Makes node_modules fit the lock file; runs before every npm script that needs it.
+ * Makes node_modules fit the lock file; the first step of every npm script that needs it (and no
+ * pre-script, which npm leaves out where install scripts are switched off).
  *
  * Plain JavaScript without dependencies, because it must work in a fresh clone under the machine's
  * own Node (20 or later). npm has put node_modules/.bin first in the path of its scripts before
