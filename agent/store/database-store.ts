@@ -1,0 +1,297 @@
+import { mkdir, open, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { assert } from "../core/assert.ts";
+import type { Component } from "../core/component.ts";
+import { describeError, HoldfastError, isHoldfastError } from "../core/errors.ts";
+import type { Logger } from "../core/log.ts";
+import type { KeyValue, KeyValueOpener } from "./level.ts";
+import type { Codec, Store, Table, Write } from "./port.ts";
+import { seal, unseal } from "./sealed.ts";
+
+/** The newest layout that this release reads; a newer one is refused untouched. */
+const FORMAT = 1;
+/** One batch of LevelDB holds at most this; more waits for the next. */
+const BATCH_BYTES = 4 * 1024 * 1024;
+const LAST_NUMBER_KEY = "meta/last_number";
+
+export interface DatabaseStoreOptions {
+  /** The state folder; made if it is not there. */
+  readonly dir: string;
+}
+
+interface Waiting {
+  readonly writes: readonly Write[];
+  readonly sync: boolean;
+  readonly resolve: () => void;
+  readonly reject: (error: HoldfastError) => void;
+}
+
+interface Operation {
+  readonly key: string;
+  readonly value: Uint8Array | undefined;
+}
+
+/** The store of `store.ts` over a database that `openDatabase` opens. */
+export class DatabaseStore implements Store, Component {
+  readonly name = "store";
+  readonly #dir: string;
+  readonly #openDatabase: KeyValueOpener;
+  readonly #log: Logger;
+  #database: KeyValue | undefined;
+  #state: "new" | "open" | "failed" | "closed" = "new";
+  #lastNumber = 0;
+  #damaged = 0;
+  #waiting: Waiting[] = [];
+  #committing: Promise<void> | undefined;
+
+  constructor(
+    options: DatabaseStoreOptions,
+    deps: { readonly openDatabase: KeyValueOpener; readonly log: Logger },
+  ) {
+    this.#dir = options.dir;
+    this.#openDatabase = deps.openDatabase;
+    this.#log = deps.log.child("store");
+  }
+
+  /** `failed`: the last write failed; the next one opens the database again first. */
+  get state(): "new" | "open" | "failed" | "closed" {
+    return this.#state;
+  }
+
+  /** Values found with a broken seal since the start. */
+  get damaged(): number {
+    return this.#damaged;
+  }
+
+  /** The number of the last committed numbered record; 0 before the first. */
+  get lastNumber(): number {
+    return this.#lastNumber;
+  }
+
+  async start(): Promise<void> {
+    if (this.#state === "open") return;
+    await mkdir(this.#dir, { recursive: true, mode: 0o700 });
+    const mustExist = await this.#checkFormat();
+    if (mustExist) await this.#refuseMissing();
+    await this.#open(!mustExist);
+    if (!mustExist) await writeDurably(this.#dir, "store.json", `{"format":${FORMAT}}\n`);
+    await writeFile(join(this.#dir, "holder.pid"), `${process.pid}\n`);
+    this.#state = "open";
+  }
+
+  async stop(): Promise<void> {
+    if (this.#state === "new" || this.#state === "closed") return;
+    while (this.#committing !== undefined) await this.#committing;
+    this.#state = "closed";
+    await this.#database?.close();
+    this.#database = undefined;
+    await rm(join(this.#dir, "holder.pid"), { force: true });
+  }
+
+  table<V>(name: string, codec: Codec<V>): Table<V> {
+    assert(/^[a-z_]{1,32}$/.test(name) && name !== "meta", "a table has a plain name");
+    const prefix = `${name}/`;
+    const decode = (key: string, value: Uint8Array): V => codec.decode(unseal(key, value));
+    const store = this;
+    return {
+      name,
+      get: async (key) => {
+        const value = await store.#reading().get(prefix + key);
+        return value === undefined ? undefined : decode(prefix + key, value);
+      },
+      range: async function* ({ gt, lte, limit, reverse = false }) {
+        const bounds = { gt: prefix + (gt ?? ""), lte: prefix + (lte ?? "\x7f"), limit, reverse };
+        for await (const [key, value] of store.#reading().range(bounds)) {
+          try {
+            yield [key.slice(prefix.length), decode(key, value)] as const;
+          } catch (error) {
+            store.#reportDamage(key, error);
+          }
+        }
+      },
+      put: (key, value) => ({ table: name, key, value: codec.encode(value) }),
+      del: (key) => ({ table: name, key, value: undefined }),
+      putNumbered: (make) => ({
+        table: name,
+        numbered: (recordNumber) => {
+          const { key, value } = make(recordNumber);
+          return { key, value: codec.encode(value) };
+        },
+      }),
+    };
+  }
+
+  commit(writes: readonly Write[], options: { readonly sync: boolean }): Promise<void> {
+    if (this.#state === "new" || this.#state === "closed") {
+      return Promise.reject(new HoldfastError("stopped", "The store is not open."));
+    }
+    return new Promise((resolve, reject) => {
+      this.#waiting.push({ writes, sync: options.sync, resolve, reject });
+      this.#committing ??= this.#commitAll().finally(() => {
+        this.#committing = undefined;
+      });
+    });
+  }
+
+  /** Gives space of deleted records of a table back to the file system. */
+  async compact(table: string): Promise<void> {
+    await this.#reading().compact(`${table}/`, `${table}/\x7f`);
+  }
+
+  /** One batch after the other; whoever came meanwhile shares the next one. */
+  async #commitAll(): Promise<void> {
+    await Promise.resolve(); // Let every caller of this turn join the first batch.
+    while (this.#waiting.length > 0) {
+      const { group, operations, lastNumber } = this.#formBatch();
+      try {
+        if (this.#state === "failed") await this.#reopen();
+        assert(this.#database !== undefined, "an open store has a database");
+        await this.#database.batch(operations, { sync: group.some(({ sync }) => sync) });
+        this.#lastNumber = lastNumber;
+        for (const { resolve } of group) resolve();
+      } catch (cause) {
+        this.#fail(group, cause);
+      }
+    }
+  }
+
+  #formBatch(): { group: Waiting[]; operations: Operation[]; lastNumber: number } {
+    const group: Waiting[] = [];
+    const operations: Operation[] = [];
+    let bytes = 0;
+    let lastNumber = this.#lastNumber;
+    while (this.#waiting.length > 0 && (group.length === 0 || bytes < BATCH_BYTES)) {
+      const waiting = this.#waiting.shift() as Waiting;
+      group.push(waiting);
+      for (const write of waiting.writes) {
+        const { key, value } = "numbered" in write ? write.numbered(++lastNumber) : write;
+        const fullKey = `${write.table}/${key}`;
+        operations.push({ key: fullKey, value: value && seal(fullKey, value) });
+        bytes += value?.length ?? 0;
+      }
+    }
+    if (lastNumber !== this.#lastNumber) {
+      const content = Buffer.from(String(lastNumber));
+      operations.push({ key: LAST_NUMBER_KEY, value: seal(LAST_NUMBER_KEY, content) });
+    }
+    return { group, operations, lastNumber };
+  }
+
+  #fail(group: readonly Waiting[], cause: unknown): void {
+    if (this.#state !== "failed") {
+      this.#log.error("store not writable", { error: describeError(cause) });
+    }
+    this.#state = "failed";
+    const error = isHoldfastError(cause)
+      ? cause
+      : new HoldfastError("store_not_writable", "The disk does not take writes now.", { cause });
+    for (const { reject } of group) reject(error);
+  }
+
+  async #reopen(): Promise<void> {
+    await this.#database?.close().catch((error: unknown) => {
+      this.#log.debug("close failed", { error: describeError(error) });
+    });
+    this.#database = undefined;
+    await this.#open(false);
+    this.#state = "open";
+    this.#log.info("store writable again");
+  }
+
+  async #open(createIfMissing: boolean): Promise<void> {
+    try {
+      this.#database = await this.#openDatabase(join(this.#dir, "db"), { createIfMissing });
+    } catch (cause) {
+      throw await this.#openError(cause);
+    }
+    const last = await this.#database.get(LAST_NUMBER_KEY);
+    this.#lastNumber =
+      last === undefined ? 0 : Number(Buffer.from(unseal(LAST_NUMBER_KEY, last)).toString());
+  }
+
+  async #openError(cause: unknown): Promise<HoldfastError> {
+    if (causeCode(cause) === "LEVEL_LOCKED") {
+      const pid = (await readFile(join(this.#dir, "holder.pid"), "utf8").catch(() => "")).trim();
+      const holder = pid === "" ? "another process" : `process ${pid}`;
+      return new HoldfastError(
+        "store_locked",
+        `The state folder ${this.#dir} is held by ${holder}.`,
+        {
+          details: pid === "" ? { dir: this.#dir } : { dir: this.#dir, pid: Number(pid) },
+          cause,
+        },
+      );
+    }
+    return new HoldfastError("store_unreadable", `The database in ${this.#dir} does not open.`, {
+      details: { dir: this.#dir },
+      cause,
+    });
+  }
+
+  /** True when a database must exist already. */
+  async #checkFormat(): Promise<boolean> {
+    const text = await readFile(join(this.#dir, "store.json"), "utf8").catch(() => undefined);
+    if (text === undefined) return false;
+    const format = formatOf(text);
+    if (format > FORMAT) {
+      const message = `The state folder ${this.#dir} has format ${format}; this release reads up to ${FORMAT}.`;
+      throw new HoldfastError("store_newer_format", message, { details: { format } });
+    }
+    return true;
+  }
+
+  async #refuseMissing(): Promise<void> {
+    const current = join(this.#dir, "db", "CURRENT");
+    if (await stat(current).catch(() => undefined)) return;
+    const message = `The database in ${this.#dir} is gone, although this folder had one: ${current} is missing.`;
+    throw new HoldfastError("store_missing", message, { details: { dir: this.#dir } });
+  }
+
+  #reading(): KeyValue {
+    if (this.#database) return this.#database;
+    throw new HoldfastError(
+      this.#state === "failed" ? "store_unreadable" : "stopped",
+      "The store is not open.",
+    );
+  }
+
+  #reportDamage(key: string, error: unknown): void {
+    this.#damaged++;
+    this.#log.error("damaged record skipped", { key, error: describeError(error) });
+  }
+}
+
+function formatOf(text: string): number {
+  try {
+    const parsed: unknown = JSON.parse(text);
+    const format =
+      parsed !== null && typeof parsed === "object" && "format" in parsed ? parsed.format : 0;
+    return typeof format === "number" ? format : 0;
+  } catch {
+    return 0; // A torn file still says that a database must exist.
+  }
+}
+
+function causeCode(error: unknown): unknown {
+  const cause = error instanceof Error ? error.cause : undefined;
+  return cause instanceof Error && "code" in cause ? cause.code : undefined;
+}
+
+/** Writes a small file so that after a power cut it is there whole or not at all. */
+async function writeDurably(dir: string, name: string, text: string): Promise<void> {
+  const temporary = join(dir, `${name}.new`);
+  const file = await open(temporary, "w", 0o600);
+  try {
+    await file.writeFile(text);
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+  await rename(temporary, join(dir, name));
+  const folder = await open(dir, "r");
+  try {
+    await folder.sync();
+  } finally {
+    await folder.close();
+  }
+}

@@ -1,0 +1,46 @@
+/** One change, made by `put` or `del` of a table and carried out by `commit`. */
+export type Write = PlainWrite | NumberedWrite;
+
+export interface PlainWrite {
+  readonly table: string;
+  readonly key: string;
+  /** Undefined deletes. */
+  readonly value: Uint8Array | undefined;
+}
+
+/** A record whose key and value depend on its number, which is known only in its batch. */
+export interface NumberedWrite {
+  readonly table: string;
+  readonly numbered: (recordNumber: number) => {
+    readonly key: string;
+    readonly value: Uint8Array;
+  };
+}
+
+export interface Codec<V> {
+  encode(value: V): Uint8Array;
+  /** Throws for bytes that it did not make. */
+  decode(bytes: Uint8Array): V;
+}
+
+/** Keys are ordered byte by byte; printable ASCII, at most 256 characters. */
+export interface Table<V> {
+  readonly name: string;
+  get(key: string): Promise<V | undefined>;
+  range(range: {
+    readonly gt?: string;
+    readonly lte?: string;
+    readonly limit: number;
+    readonly reverse?: boolean;
+  }): AsyncIterable<readonly [string, V]>;
+  put(key: string, value: V): Write;
+  del(key: string): Write;
+  /** A record with a dense number of its own; `make` is called when its batch is formed. */
+  putNumbered(make: (recordNumber: number) => { readonly key: string; readonly value: V }): Write;
+}
+
+export interface Store {
+  table<V>(name: string, codec: Codec<V>): Table<V>;
+  /** Throws `store_not_writable`; then nothing of these writes may be assumed on disk. */
+  commit(writes: readonly Write[], options: { readonly sync: boolean }): Promise<void>;
+}
