@@ -1,10 +1,12 @@
 /**
- * Makes node_modules fit the lock file; the first step of every npm script that needs it (and no
- * pre-script, which npm leaves out where install scripts are switched off).
+ * Makes node_modules fit the lock file, then runs a script of ours on the right Node:
+ *
+ *   node build/bootstrap.mjs SCRIPT [ARGS]
  *
  * Plain JavaScript without dependencies, because it must work in a fresh clone under the machine's
- * own Node (20 or later). npm has put node_modules/.bin first in the path of its scripts before
- * that folder exists, so the step after this one already runs on the pinned Node that came with it.
+ * own Node (20 or later). It is part of each npm script instead of a pre-script, which npm leaves
+ * out where install scripts are switched off; and it starts the script itself instead of leaving
+ * that to the shell, because a shell remembers where it found the first `node` of a line.
  *
  * Up to date means: the stamp in node_modules names the lock file's hash, or npm's own record of
  * what it installed agrees with the lock file. Two at once: one installs, the other waits for it.
@@ -15,14 +17,16 @@ import {
   existsSync,
   linkSync,
   readFileSync,
+  realpathSync,
   renameSync,
   rmSync,
   statSync,
   writeFileSync,
 } from "node:fs";
-import { delimiter, dirname, join } from "node:path";
+import { constants } from "node:os";
+import { delimiter, dirname, join, resolve } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
-import { fileURLToPath } from "node:url";
+import { fileURLToPath, pathToFileURL } from "node:url";
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const modules = join(root, "node_modules");
@@ -38,14 +42,20 @@ const progressEveryMs = 10_000;
 const mutexLifeMs = 15 * 60_000;
 const pinnedHere = process.platform === "linux" && ["x64", "arm64"].includes(process.arch);
 
+/** What the person at the keyboard has to mend; printed without a stack. */
+class Refusal extends Error {}
+
 try {
-  await main();
+  await bringUpToDate();
+  const [script, ...args] = process.argv.slice(2);
+  if (script !== undefined) await runScript(resolve(script), args);
 } catch (error) {
-  say(error instanceof Error ? error.message : String(error));
+  if (!(error instanceof Refusal)) throw error;
+  say(error.message);
   process.exit(1);
 }
 
-async function main() {
+async function bringUpToDate() {
   const stamp = wantedStamp();
   if (readText(stampFile) === stamp) return;
   checkBootNode();
@@ -104,7 +114,9 @@ async function install() {
   args.push("--no-audit", "--no-fund", "--loglevel=error");
   const code = await npm(args).finally(() => clearInterval(progress));
   if (code !== 0) {
-    throw new Error(`npm ci ended with ${code}; its message is above. Is the registry reachable?`);
+    throw new Refusal(
+      `npm ci ended with ${code}; its message is above. Is the registry reachable?`,
+    );
   }
   say(`installed in ${seconds()} s`);
 }
@@ -122,22 +134,42 @@ function npm(args) {
     stdio: ["ignore", process.stderr, process.stderr],
     shell: !isScript && process.platform === "win32",
   });
+  return exitOf(child, "npm");
+}
+
+/** In this process where it has the right Node already, else in a child that gets our signals. */
+async function runScript(script, args) {
+  const node = pinnedHere ? join(bin, "node") : process.execPath;
+  if (realpathSync(node) === realpathSync(process.execPath)) {
+    process.argv.splice(1, Number.POSITIVE_INFINITY, script, ...args);
+    await import(pathToFileURL(script).href);
+    return;
+  }
+  const child = spawn(node, [script, ...args], { stdio: "inherit" });
+  for (const signal of ["SIGTERM", "SIGHUP"]) process.on(signal, () => child.kill(signal));
+  // On a terminal the child gets Ctrl-C itself; a second copy would read as impatience.
+  process.on("SIGINT", () => process.stdin.isTTY || child.kill("SIGINT"));
+  const code = await exitOf(child, script);
+  process.exitCode = typeof code === "number" ? code : 128 + constants.signals[code];
+}
+
+function exitOf(child, name) {
   return new Promise((resolve, reject) => {
-    child.once("error", (error) => reject(new Error(`npm could not be started: ${error.message}`)));
+    child.once("error", (error) => reject(new Refusal(`${name} did not start: ${error.message}`)));
     child.once("exit", (code, signal) => resolve(code ?? signal));
   });
 }
 
 function checkBootNode() {
   if (isAtLeast(process.versions.node, oldestBootNode)) return;
-  throw new Error(`Node ${oldestBootNode[0]} or later is needed; this is ${process.version}.`);
+  throw new Refusal(`Node ${oldestBootNode[0]} or later is needed; this is ${process.version}.`);
 }
 
 /** The Node that the next step gets must run TypeScript as it is. */
 function checkNode() {
   if (!pinnedHere) {
     if (isAtLeast(process.versions.node, oldestOwnNode)) return;
-    throw new Error(
+    throw new Refusal(
       `Node ${oldestOwnNode.join(".")} or later is needed on ${process.platform}-${process.arch}; ` +
         `this is ${process.version}. (On Linux x64 and arm64 the project brings its own.)`,
     );
@@ -146,7 +178,7 @@ function checkNode() {
   const version = run.status === 0 ? run.stdout.trim().slice(1) : undefined;
   if (version !== undefined && isAtLeast(version, oldestOwnNode)) return;
   const why = run.error?.message ?? (run.stderr?.trim() || `it says ${run.stdout?.trim()}`);
-  throw new Error(
+  throw new Refusal(
     `The project's own Node does not run here (it needs glibc 2.28 or later): ${why}`,
   );
 }
