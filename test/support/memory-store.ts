@@ -1,0 +1,143 @@
+/**
+ * A Store in memory that behaves as a disk does: what was not synced is gone after a power cut, a
+ * commit can be slow or fail, and waiting commits share one sync.
+ */
+import { HoldfastError } from "../../agent/core/errors.ts";
+import type { Codec, Store, Table, Write } from "../../agent/store/store.ts";
+
+interface PlainWrite {
+  readonly table: string;
+  readonly key: string;
+  readonly value: Uint8Array | undefined;
+}
+
+interface Waiting {
+  readonly writes: readonly Write[];
+  readonly sync: boolean;
+  readonly resolve: () => void;
+  readonly reject: (error: Error) => void;
+}
+
+export class MemoryStore implements Store {
+  /** Awaited before each group of commits: a slow disk, or one that a test holds back. */
+  beforeSync: () => Promise<void> = () => Promise.resolve();
+  /** How many groups with a synced commit in them were written. */
+  syncs = 0;
+  /** How many commits succeeded. */
+  commits = 0;
+  readonly #live: Map<string, Uint8Array>;
+  readonly #synced: Map<string, Uint8Array>;
+  #sinceSync: PlainWrite[] = [];
+  #waiting: Waiting[] = [];
+  #writing = false;
+  #failures = 0;
+  #lastRecordNumber: number;
+
+  constructor(content: ReadonlyMap<string, Uint8Array> = new Map(), lastRecordNumber = 0) {
+    this.#live = new Map(content);
+    this.#synced = new Map(content);
+    this.#lastRecordNumber = lastRecordNumber;
+  }
+
+  table<V>(name: string, codec: Codec<V>): Table<V> {
+    const prefix = `${name}\0`;
+    const live = this.#live;
+    return {
+      name,
+      get: (key) => {
+        const bytes = live.get(prefix + key);
+        return Promise.resolve(bytes && codec.decode(bytes));
+      },
+      async *range({ gt = "", lte = "\u{10ffff}", limit, reverse = false }) {
+        const keys = [...live.keys()]
+          .filter((full) => full.startsWith(prefix))
+          .map((full) => full.slice(prefix.length))
+          .filter((key) => key > gt && key <= lte)
+          .sort();
+        if (reverse) keys.reverse();
+        for (const key of keys.slice(0, limit)) {
+          const bytes = live.get(prefix + key);
+          if (bytes) yield [key, codec.decode(bytes)] as const;
+        }
+      },
+      put: (key, value) => ({ table: name, key, value: codec.encode(value).slice() }),
+      del: (key) => ({ table: name, key, value: undefined }),
+      putNumbered: (make) => ({
+        table: name,
+        numbered: (recordNumber) => {
+          const { key, value } = make(recordNumber);
+          return { key, value: codec.encode(value) };
+        },
+      }),
+    };
+  }
+
+  commit(writes: readonly Write[], options: { readonly sync: boolean }): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#waiting.push({ writes, sync: options.sync, resolve, reject });
+      if (!this.#writing) void this.#write();
+    });
+  }
+
+  /** The next `count` commits throw `store_not_writable` and write nothing. */
+  failCommits(count: number): void {
+    this.#failures = count;
+  }
+
+  /** What a power cut at this moment leaves: only what was synced. */
+  afterPowerCut(): MemoryStore {
+    return new MemoryStore(this.#synced, this.#lastRecordNumber);
+  }
+
+  /** What a kill of the process at this moment leaves: everything written, synced or not. */
+  afterKill(): MemoryStore {
+    return new MemoryStore(this.#live, this.#lastRecordNumber);
+  }
+
+  async #write(): Promise<void> {
+    this.#writing = true;
+    while (this.#waiting.length > 0) {
+      const group = this.#waiting;
+      this.#waiting = [];
+      await this.beforeSync();
+      const written = group.filter((one) => !this.#refuses(one));
+      for (const one of written) this.#apply(one.writes);
+      if (written.some((one) => one.sync)) this.#sync();
+      this.commits += written.length;
+      for (const one of written) one.resolve();
+    }
+    this.#writing = false;
+  }
+
+  #refuses(one: Waiting): boolean {
+    if (this.#failures === 0) return false;
+    this.#failures--;
+    one.reject(new HoldfastError("store_not_writable"));
+    return true;
+  }
+
+  #apply(writes: readonly Write[]): void {
+    for (const write of writes) {
+      const plain = "numbered" in write ? this.#number(write) : write;
+      change(this.#live, plain);
+      this.#sinceSync.push(plain);
+    }
+  }
+
+  /** Only what is written gets a number, so the numbers are dense. */
+  #number(write: Extract<Write, { numbered: unknown }>): PlainWrite {
+    return { table: write.table, ...write.numbered(++this.#lastRecordNumber) };
+  }
+
+  #sync(): void {
+    this.syncs++;
+    for (const write of this.#sinceSync) change(this.#synced, write);
+    this.#sinceSync = [];
+  }
+}
+
+function change(content: Map<string, Uint8Array>, write: PlainWrite): void {
+  const key = `${write.table}\0${write.key}`;
+  if (write.value) content.set(key, write.value);
+  else content.delete(key);
+}
