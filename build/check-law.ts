@@ -6,15 +6,7 @@ import { readFileSync } from "node:fs";
 import { glob } from "node:fs/promises";
 import { builtinModules } from "node:module";
 import { dirname, join, posix } from "node:path";
-import {
-  edges,
-  familyZones,
-  systemFiles,
-  systemModules,
-  systemNames,
-  type Zone,
-  zones,
-} from "./import-law.ts";
+import { edges, systemFiles, systemModules, systemNames, type Zone, zones } from "./import-law.ts";
 import { blankComments, type ImportStatement, importsOf, lineAt } from "./source-text.ts";
 
 export interface Breach {
@@ -91,7 +83,7 @@ function judgeOurs(file: string, target: string, typeOnly: boolean): string | un
     const types = from.zone.types?.includes(to.law) ? " anything but types of" : "";
     return `${from.path} may not import${types} ${to.path}`;
   }
-  const face = `${to.path}/${to.zone.face}`;
+  const face = `${to.path}/${to.zone.face.replace("<name>", posix.basename(to.path))}`;
   if (to.zone.face === "*" || target === face) return undefined;
   return `${target} is behind a face: import ${face}`;
 }
@@ -99,18 +91,20 @@ function judgeOurs(file: string, target: string, typeOnly: boolean): string | un
 interface FoundZone {
   /** The folder or file that is the zone. */
   readonly path: string;
-  /** Its name in the table: for a family, the family's. */
+  /** Its name in the table, which may stand for several folders. */
   readonly law: string;
   readonly zone: Zone;
 }
 
 function zoneOf(file: string): FoundZone | undefined {
-  let law = file;
-  while (law !== "." && !zones[law]) law = posix.dirname(law);
-  const zone = zones[law];
-  if (!zone) return undefined;
-  const path = familyZones.includes(law) ? file.split("/").slice(0, 2).join("/") : law;
-  return { path, law, zone };
+  for (let path = file; path !== "."; path = posix.dirname(path)) {
+    const exact = zones[path];
+    if (exact) return { path, law: path, zone: exact };
+    const law = `${posix.dirname(path)}/*`;
+    const family = path === file ? undefined : zones[law];
+    if (family) return { path, law, zone: family };
+  }
+  return undefined;
 }
 
 function judgePackage(
