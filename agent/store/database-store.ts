@@ -2,7 +2,7 @@ import { mkdir, open, readFile, rename, rm, stat, writeFile } from "node:fs/prom
 import { join } from "node:path";
 import { assert } from "../core/assert.ts";
 import type { Component } from "../core/component.ts";
-import { describeError, HoldfastError, isHoldfastError } from "../core/errors.ts";
+import { describeError, HoldfastError } from "../core/errors.ts";
 import type { Logger } from "../core/log.ts";
 import type { KeyValue, KeyValueOpener } from "./level.ts";
 import type { Codec, Store, Table, Write } from "./port.ts";
@@ -127,9 +127,7 @@ export class DatabaseStore implements Store, Component {
     }
     return new Promise((resolve, reject) => {
       this.#waiting.push({ writes, sync: options.sync, resolve, reject });
-      this.#committing ??= this.#commitAll().finally(() => {
-        this.#committing = undefined;
-      });
+      this.#committing ??= this.#commitAll();
     });
   }
 
@@ -153,6 +151,8 @@ export class DatabaseStore implements Store, Component {
         this.#fail(group, cause);
       }
     }
+    // In the same turn as the last look at the queue, or a commit in between would wait for ever.
+    this.#committing = undefined;
   }
 
   #formBatch(): { group: Waiting[]; operations: Operation[]; lastNumber: number } {
@@ -182,9 +182,8 @@ export class DatabaseStore implements Store, Component {
       this.#log.error("store not writable", { error: describeError(cause) });
     }
     this.#state = "failed";
-    const error = isHoldfastError(cause)
-      ? cause
-      : new HoldfastError("store_not_writable", "The disk does not take writes now.", { cause });
+    const message = "The disk does not take writes now.";
+    const error = new HoldfastError("store_not_writable", message, { cause });
     for (const { reject } of group) reject(error);
   }
 
