@@ -76,6 +76,7 @@ function judgeOurs(file: string, target: string, typeOnly: boolean): string | un
   if (!from) return `${file} lies in no folder of the law (build/import-law.ts)`;
   if (!to) return `${target} is not for import from here`;
   if (from.path === to.path) return undefined;
+  if (typeOnly && from.zone.types?.includes(target)) return undefined;
   const own = file.slice(from.path.length + 1);
   const allowed = [...from.zone.may, ...(from.zone.files?.[own] ?? [])];
   if (typeOnly) allowed.push(...(from.zone.types ?? []));

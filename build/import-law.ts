@@ -9,7 +9,7 @@
 export interface Zone {
   /** Zones that may be imported, through their face. */
   readonly may: readonly string[];
-  /** Zones of which only types may be imported. */
+  /** Zones of which only types may be imported, or single files of theirs that declare a port. */
   readonly types?: readonly string[];
   /** What single files of the zone may import besides. */
   readonly files?: Readonly<Record<string, readonly string[]>>;
@@ -45,7 +45,7 @@ export const zones: Readonly<Record<string, Zone>> = {
   "agent/host": {
     face: "host.ts",
     may: ["core", "sdk", "store", "outbox", "schedule", "health"].map((name) => `agent/${name}`),
-    types: ["agent/commands"],
+    types: ["agent/commands", "agent/commands/dispatcher.ts"],
   },
   "agent/kit": {
     face: "kit.ts",

@@ -1,9 +1,10 @@
 import { execFile } from "node:child_process";
-import { cp, mkdir, symlink, writeFile } from "node:fs/promises";
+import { cp, mkdir, readFile, symlink, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { beforeAll, describe, expect, test } from "vitest";
 import { type Breach, checkLaw, checkLock } from "../../../build/check-law.ts";
 import { edges, zones } from "../../../build/import-law.ts";
+import { lintLaw } from "../../../build/lint-law.ts";
 import { makeTempDir, tempDir } from "../../support/temp-dir.ts";
 
 const root = join(import.meta.dirname, "..", "..", "..");
@@ -137,6 +138,7 @@ const right: Snippets = {
   "agent/outbox/outbox.ts":
     'import { E } from "../core/errors.ts";\nimport { S } from "../store/store.ts";\nimport "./lanes.ts";',
   "agent/host/inline.ts": 'import type { Command } from "../commands/commands.ts";',
+  "agent/host/host.ts": 'import type { Dispatcher } from "../commands/dispatcher.ts";',
   "agent/connection/auth/token.ts": 'import "../../protocol/token.ts";\nimport "../link.ts";',
   "agent/connection/link.ts": 'import mqtt from "mqtt";',
   "agent/cli/run.ts": 'const { startAgent } = await import("../agent.ts");',
@@ -211,31 +213,69 @@ describe("the linter", () => {
     ["noEnum", "agent/log/h.ts", "export enum H { A }"],
     ["noUndeclaredVariables", "build/i.mjs", "undeclared();"],
   ];
-  let report = "";
+  /** What only build/check-law.ts can see, because it follows the path or counts the files. */
+  const beyondBiome = [
+    ...["a roundabout path", "past a cloud face", "a value of commands", "all timers"],
+    ...["a folder unknown to the law", "a new package"],
+  ];
+  // Rows of one folder get a file each; a row that is about a certain file keeps its name.
+  const breaking = wrong
+    .filter(([why, , , message]) => !beyondBiome.includes(why) && !message.endsWith(" belongs"))
+    .map(([why, file, text], row) => ({
+      why,
+      text,
+      file: file.replace(/\/a\.ts$/, `/w${row}.ts`),
+    }));
+  let diagnostics: { category: string; severity: string; location: unknown }[] = [];
+
+  const severities = (rule: string, file: string): string[] =>
+    diagnostics
+      .filter((one) => one.category.endsWith(`/${rule}`))
+      .filter((one) => JSON.stringify(one.location).includes(`"${file}"`))
+      .map((one) => one.severity);
 
   beforeAll(async () => {
     await using dir = await makeTempDir();
-    await cp(join(root, "biome.json"), join(dir.path, "biome.json"));
+    for (const file of ["biome.json", "build/import-law.biome.json"]) {
+      await cp(join(root, file), join(dir.path, file));
+    }
     await writeFile(join(dir.path, ".gitignore"), "node_modules/\n");
     await symlink(join(root, "node_modules"), join(dir.path, "node_modules"));
     await write(dir.path, Object.fromEntries(rules.map(([, file, text]) => [file, text])));
     await write(dir.path, {
       "agent/log/b.ts": 'import { a } from "./a.ts";\nexport const b = () => a;',
     });
+    await write(dir.path, right);
+    for (const { file, text } of breaking) {
+      await mkdir(join(dir.path, dirname(file)), { recursive: true });
+      await writeFile(join(dir.path, file), `${text}\n`, { flag: "a" });
+    }
     const args = ["lint", "--reporter=json", "--max-diagnostics=none", "."];
-    report = await new Promise((resolve) => {
+    const report = await new Promise<string>((resolve) => {
       const options = { cwd: dir.path, maxBuffer: 1 << 24 };
       execFile(join(root, "node_modules/.bin/biome"), args, options, (_error, out) => resolve(out));
     });
+    ({ diagnostics } = JSON.parse(report));
   });
 
   test.each(rules)("refuses what %s names, as an error", (rule, file) => {
-    const { diagnostics } = JSON.parse(report) as {
-      diagnostics: { category: string; severity: string; location: { path: unknown } }[];
-    };
-    const found = diagnostics.filter(
-      (one) => one.category.endsWith(`/${rule}`) && JSON.stringify(one.location).includes(file),
-    );
-    expect(found.map((one) => one.severity)).toContain("error");
+    expect(severities(rule, file)).toContain("error");
+  });
+
+  test.each(breaking)("marks a breach of the import law: $why", ({ file }) => {
+    const rows = breaking.filter((row) => row.file === file).length;
+    const added = file in right ? 0 : rows;
+    expect(severities("noRestrictedImports", file).length).toBeGreaterThanOrEqual(added || 1);
+  });
+
+  test("marks nothing that the law allows", () => {
+    const broken = breaking.map(({ file }) => file);
+    for (const file of Object.keys(right).filter((name) => !broken.includes(name))) {
+      expect(severities("noRestrictedImports", file), file).toEqual([]);
+    }
+  });
+
+  test("has the law of today: node build/lint-law.ts writes it", async () => {
+    expect(await readFile(join(root, "build/import-law.biome.json"), "utf8")).toBe(lintLaw());
   });
 });
