@@ -11,7 +11,7 @@ interface SystemPackage {
   readonly usedFor: string;
 }
 
-export const systemPackages: readonly SystemPackage[] = [
+const systemPackages: readonly SystemPackage[] = [
   { name: "mosquitto", file: "/usr/sbin/mosquitto", usedFor: "a real broker" },
   {
     name: "python3-paho-mqtt",
