@@ -42,7 +42,7 @@ export const limits = {
 assert(limits.windowMessages < limits.forwarderPacketIds, "a window never reuses a live packet id");
 assert(limits.forwarderPacketIds < 65_535, "mqtt.js keeps some packet ids");
 assert(
-  Math.ceil((limits.commandPayloadBytes * 4) / 3) < limits.payloadBytes,
+  Math.ceil((limits.commandPayloadBytes * 4) / 3) <= limits.payloadBytes,
   "a signed command fits a payload",
 );
 assert(limits.replyReservationBytes < limits.payloadBytes, "a reserved reply fits a payload");
