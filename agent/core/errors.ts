@@ -74,6 +74,7 @@ export const errorTable = {
   timed_out: { retryable: true, meaning: "no answer came in time" },
   not_found: { retryable: false, meaning: "there is no such thing" },
   rejected_by_service: { retryable: false, meaning: "the service refused the request" },
+  request_invalid: { retryable: false, meaning: "the local API does not take this request" },
   too_many: { retryable: true, meaning: "a bound on concurrent work is reached" },
   stopped: { retryable: true, meaning: "the part that was asked is stopped" },
 } as const satisfies Record<string, { retryable: boolean; meaning: string }>;
