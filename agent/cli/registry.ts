@@ -1,0 +1,40 @@
+/** Every subcommand by name; the file behind a name is loaded when the name is used. */
+import type { LazySubcommand } from "./subcommand.ts";
+
+export const registry: readonly LazySubcommand[] = [
+  {
+    name: "run",
+    summary: "Run the agent in the foreground.",
+    load: async () => (await import("./run.ts")).run,
+  },
+  {
+    name: "status",
+    summary: "Show what the agent is doing.",
+    load: async () => (await import("./status.ts")).status,
+  },
+  {
+    name: "publish",
+    summary: "Hand messages to the agent.",
+    load: async () => (await import("./publish.ts")).publish,
+  },
+  {
+    name: "config",
+    summary: "Check, show and change the configuration.",
+    load: async () => (await import("./config.ts")).config,
+  },
+  {
+    name: "outbox",
+    summary: "Show what waits to be sent.",
+    load: async () => (await import("./outbox.ts")).outbox,
+  },
+  {
+    name: "commands",
+    summary: "Show the commands that this device was sent.",
+    load: async () => (await import("./commands.ts")).commands,
+  },
+  {
+    name: "version",
+    summary: "Print the version.",
+    load: async () => (await import("./version.ts")).version,
+  },
+];
