@@ -1,68 +1,42 @@
-import type { Batch, IdRange, MessageId, OutgoingMessage, Receipt } from "../core/message.ts";
-import type { Write } from "../store/store.ts";
-
-/** All that most callers see. */
-export interface Outgoing {
-  /**
-   * Resolves once the message is safe: acknowledged by the service or synced to disk. Throws
-   * `topic_invalid`, `topic_too_long`, `lane_unknown`, `payload_too_large`, `lane_full`,
-   * `store_not_writable`.
-   */
-  put(message: OutgoingMessage): Promise<Receipt>;
-}
-
-/** Room held in a lane for a message to come; to be given to `stage` or released, once. */
-export interface Reservation {
-  readonly lane: string;
-  readonly bytes: number;
-  release(): void;
-}
-
-/** A message whose writes join a commit of the caller's. */
-export interface Staged {
-  readonly id: MessageId;
-  /** To be part of the caller's one synced commit. */
-  readonly writes: readonly Write[];
-  /** The commit succeeded: the message takes its place in its stream now. */
-  committed(): void;
-  /** The commit did not happen: the room is given back. */
-  abandoned(): void;
-}
-
-/** What commands and other trusted parts see. */
-export interface StagingOutbox extends Outgoing {
-  /** Undefined: no room in the lane now. */
-  reserve(lane: string, bytes: number): Reservation | undefined;
-  /** Throws as `put` does, `lane_full` only without a reservation that is large enough. */
-  stage(message: OutgoingMessage, reservation?: Reservation): Staged;
-}
-
-/** What the forwarder sees. */
-export interface Outbox extends StagingOutbox {
-  /** Waits until there is something to send; an empty batch when `signal` aborts. */
-  take(
-    limit: { readonly messages: number; readonly bytes: number },
-    signal: AbortSignal,
-  ): Promise<Batch>;
-  /** The service acknowledged these. */
-  settle(ids: readonly IdRange[]): void;
-  stats(): OutboxStats;
-}
-
-export interface LaneStats {
-  readonly messages: number;
-  readonly bytes: number;
-  readonly oldestAgeMs: number;
-  /** How many messages a policy let go since the process started, by reason. */
-  readonly dropped: Readonly<Record<string, number>>;
-}
-
-export interface OutboxStats {
-  readonly lanes: Readonly<Record<string, LaneStats>>;
-  readonly inFlight: number;
-  readonly quarantined: number;
-  /** Messages written to disk since the process started. */
-  readonly persisted: number;
-  /** Messages acknowledged before they had to be written. */
-  readonly elided: number;
-}
+/**
+ * What holds fast to every outgoing message until the service has it.
+ *
+ * Promises kept here: I1 (accepted means safe), I2 (order within a stream), I3 (a duplicate has the
+ * same id and bytes, and there are few), I6 and I7 in part (bounds by count and bytes per lane).
+ *
+ * A message's way: `put` encodes it once as a PUBLISH packet, gives it the next id and appends it to
+ * its lane. From there two things may make it safe, and the first resolves the put: the service's
+ * acknowledgement (`settle`), or a synced record. A record holds up to 32 messages of one lane;
+ * waiting messages of all callers share one synced commit. While the link is up a message is written
+ * only after the persist delay, so that a prompt acknowledgement saves the write; while it is down
+ * the delay is 0.
+ *
+ * In memory a lane is three queues, read in this order: `loaded` (read back from disk, next to be
+ * sent), `stored` (records on disk, 32 messages for one small object), `tail` (accepted or being
+ * accepted, not yet let go from memory). The tail is spilled into `stored` when it grows and all of
+ * its head is on disk, so memory does not grow with the backlog.
+ *
+ * On disk: table `outbox`, key `<lane>/<record number>`, and table `ledger`, which says for every
+ * record number whether the record is gone. A deletion and its ledger entry are one batch, hence a
+ * number that is neither present nor in the ledger is damage. Settlements are written behind, at
+ * most `settleEvery` messages or one second: what a power cut can repeat.
+ *
+ * Full: a lane refuses (`lane_full`) or lets its oldest messages go, as configured, counted by
+ * reason. A disk that does not take writes: while the link is up, puts succeed by acknowledgement
+ * alone; while it is down they are refused with `store_not_writable`; sending goes on.
+ * Restarted: the records are listed from the ledger's head on; what was sent and not yet noted as
+ * settled goes out again with its id and bytes. Corrupt: a record with a broken seal is skipped and
+ * counted (`damage`).
+ */
+export { DurableOutbox, type OutboxDeps, type OutboxOptions } from "./durable-outbox.ts";
+export { Forwarder, type Publisher } from "./forwarder.ts";
+export type { LaneOptions } from "./lane.ts";
+export type {
+  LaneStats,
+  Outbox,
+  OutboxStats,
+  Outgoing,
+  Reservation,
+  Staged,
+  StagingOutbox,
+} from "./port.ts";

@@ -1,0 +1,252 @@
+import type { Clock } from "../core/clock.ts";
+import { describeError, HoldfastError } from "../core/errors.ts";
+import { limits } from "../core/limits.ts";
+import type { Logger } from "../core/log.ts";
+import { Wakeup } from "../core/wakeup.ts";
+import type { Store, Write } from "../store/store.ts";
+import { Deque } from "./deque.ts";
+import type { Entry, StoredRecord } from "./entry.ts";
+import type { Lane } from "./lane.ts";
+import { persistDelayMs, type RecentLatency } from "./latency.ts";
+import type { Records } from "./records.ts";
+
+export interface CommitterOptions {
+  readonly epoch: string;
+  readonly persistDelayMs: number;
+  readonly settleEvery: number;
+}
+
+export interface CommitterDeps {
+  readonly store: Store;
+  readonly records: Records;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly latency: RecentLatency;
+  readonly onStored: (entry: Entry) => void;
+  /** Says whether the entry still waits for the service or was refused. */
+  readonly onRefused: (entry: Entry, error: HoldfastError) => "wait" | "refused";
+}
+
+const GROUP_MESSAGES = 4_096;
+const GROUP_BYTES = 2 * 1024 * 1024;
+/** Settlements are noted at the latest after this. */
+const SETTLE_MS = 1_000;
+/** Between two attempts on a disk that does not take writes. */
+const RETRY_MS = 500;
+
+/**
+ * The loop that writes: one synced commit at a time, holding every message whose persist delay is
+ * over, or what was settled. Whoever comes while a commit is under way shares the next one.
+ */
+export class Committer {
+  persisted = 0;
+  /** Bytes that neither disk nor service has acknowledged. */
+  unsafeBytes = 0;
+  readonly #options: CommitterOptions;
+  readonly #deps: CommitterDeps;
+  readonly #wakeup = new Wakeup();
+  readonly #pending = new Deque<Entry>();
+  readonly #touched = new Set<StoredRecord>();
+  readonly #unwritten = new Map<string, Write>();
+  #settlements = 0;
+  #firstSettledMs = 0;
+  #notBeforeMs = 0;
+  #idle = false;
+  #online = false;
+  #stopping = false;
+  #loop: Promise<void> | undefined;
+
+  constructor(options: CommitterOptions, deps: CommitterDeps) {
+    this.#options = options;
+    this.#deps = deps;
+  }
+
+  start(signal: AbortSignal): void {
+    this.#loop = this.#run(signal);
+  }
+
+  /** Writes all that waits; gives up when the deadline aborts. */
+  async stop(deadline: AbortSignal): Promise<void> {
+    this.#stopping = true;
+    this.#wakeup.notify();
+    const gaveUp = new Promise<void>((resolve) => {
+      deadline.addEventListener("abort", () => resolve(), { once: true });
+    });
+    if (!deadline.aborted) await Promise.race([this.#loop, gaveUp]);
+    const error = new HoldfastError("stopped", "The agent stopped before the message was safe.");
+    for (let entry = this.#pending.shift(); entry; entry = this.#pending.shift()) {
+      if (entry.place === "fresh") entry.waiting?.reject(error);
+    }
+  }
+
+  setOnline(online: boolean): void {
+    this.#online = online;
+    this.#wakeup.notify();
+  }
+
+  add(entry: Entry): void {
+    this.#pending.push(entry);
+    this.unsafeBytes += entry.packet.length;
+    if (this.#idle) this.#wakeup.notify();
+  }
+
+  /** The service was faster than the disk. */
+  forget(entry: Entry): void {
+    this.unsafeBytes -= entry.packet.length;
+  }
+
+  countPersisted(messages: number): void {
+    this.persisted += messages;
+  }
+
+  /** A message of this record was settled or dropped; to be noted on disk, a little later. */
+  noteGone(record: StoredRecord): void {
+    if (this.#settlements++ === 0) this.#firstSettledMs = this.#deps.clock.monotonicMs();
+    this.#touched.add(record);
+    if (this.#idle || this.#settlements === this.#options.settleEvery) this.#wakeup.notify();
+  }
+
+  async #run(signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      const waitMs = this.#msToNext();
+      if (waitMs <= 0) await this.#commit();
+      else if (this.#stopping && waitMs === Number.POSITIVE_INFINITY) return;
+      else await this.#pause(waitMs, signal);
+    }
+  }
+
+  async #pause(ms: number, signal: AbortSignal): Promise<void> {
+    this.#idle = ms === Number.POSITIVE_INFINITY;
+    const timer = new AbortController();
+    const either = AbortSignal.any([signal, timer.signal]);
+    if (!this.#idle) {
+      void this.#deps.clock.sleep(ms, either).then(() => timer.abort());
+    }
+    await this.#wakeup.wait(either);
+    timer.abort();
+    this.#idle = false;
+  }
+
+  /** Milliseconds until something is to be written; infinity when nothing is. */
+  #msToNext(): number {
+    const now = this.#deps.clock.monotonicMs();
+    const next = Math.min(this.#pendingDueMs(), this.#settlementsDueMs());
+    return next === Number.POSITIVE_INFINITY ? next : Math.max(next, this.#notBeforeMs) - now;
+  }
+
+  #pendingDueMs(): number {
+    for (let head = this.#pending.peek(); head; head = this.#pending.peek()) {
+      if (head.place === "fresh") return head.acceptedAt.monotonicMs + this.#delayMs();
+      this.#pending.shift();
+    }
+    return Number.POSITIVE_INFINITY;
+  }
+
+  #settlementsDueMs(): number {
+    if (this.#settlements === 0 && this.#unwritten.size === 0) return Number.POSITIVE_INFINITY;
+    if (this.#stopping || this.#settlements >= this.#options.settleEvery) return 0;
+    return this.#firstSettledMs + SETTLE_MS;
+  }
+
+  #delayMs(): number {
+    if (this.#stopping) return 0;
+    const { persistDelayMs: configured } = this.#options;
+    return persistDelayMs(configured, this.#online, this.#deps.latency.medianMs());
+  }
+
+  async #commit(): Promise<void> {
+    const now = this.#deps.clock.monotonicMs();
+    const group = this.#dueEntries(now);
+    if (this.#settlementsDueMs() <= now) this.#noteSettlements();
+    const records = pack(group).map((entries) =>
+      this.#deps.records.write(entries, this.#options.epoch),
+    );
+    try {
+      const writes = [...this.#unwritten.values(), ...records];
+      if (writes.length > 0) await this.#deps.store.commit(writes, { sync: true });
+    } catch (cause) {
+      this.#failed(group, cause);
+      return;
+    }
+    this.#unwritten.clear();
+    this.persisted += group.length;
+    for (const entry of group) {
+      this.unsafeBytes -= entry.packet.length;
+      this.#deps.onStored(entry);
+    }
+  }
+
+  #dueEntries(now: number): Entry[] {
+    const delay = this.#delayMs();
+    const group: Entry[] = [];
+    let bytes = 0;
+    while (group.length < GROUP_MESSAGES && bytes < GROUP_BYTES) {
+      const head = this.#pending.peek();
+      if (!head) break;
+      if (head.place === "fresh") {
+        if (head.acceptedAt.monotonicMs + delay > now) break;
+        head.place = "writing";
+        group.push(head);
+        bytes += head.packet.length;
+      }
+      this.#pending.shift();
+    }
+    return group;
+  }
+
+  #noteSettlements(): void {
+    const { records } = this.#deps;
+    for (const record of this.#touched) {
+      if (records.ledger.isGone(record.number)) continue;
+      if (records.isWhollyGone(record)) this.#keep(records.remove(record));
+      else records.ledger.markMessages(record.number, record.gone);
+    }
+    for (const write of records.ledger.takeWrites()) this.#keep(write);
+    this.#touched.clear();
+    this.#settlements = 0;
+  }
+
+  #keep(write: Write): void {
+    if ("key" in write) this.#unwritten.set(`${write.table}/${write.key}`, write);
+  }
+
+  #failed(group: readonly Entry[], cause: unknown): void {
+    this.#notBeforeMs = this.#deps.clock.monotonicMs() + RETRY_MS;
+    this.#firstSettledMs = this.#notBeforeMs - SETTLE_MS;
+    const error =
+      cause instanceof HoldfastError
+        ? cause
+        : new HoldfastError("store_not_writable", "The disk does not take writes now.", { cause });
+    this.#deps.log.debug("commit failed", { error: describeError(error), messages: group.length });
+    const again: Entry[] = [];
+    for (const entry of group) {
+      if (entry.place === "writing") entry.place = "fresh";
+      if (this.#deps.onRefused(entry, error) === "wait") again.push(entry);
+      else this.unsafeBytes -= entry.packet.length;
+    }
+    this.#pending.unshift(again);
+  }
+}
+
+/** Groups of messages that share a record: one lane, one section, in order, bounded. */
+function pack(entries: readonly Entry[]): Entry[][] {
+  const open = new Map<Lane, { entries: Entry[]; bytes: number }>();
+  const packed: Entry[][] = [];
+  for (const entry of entries) {
+    const current = open.get(entry.lane);
+    const fits =
+      current &&
+      current.entries.length < limits.recordMessages &&
+      current.bytes + entry.packet.length <= limits.recordBytes &&
+      current.entries[0]?.section === entry.section;
+    if (fits) {
+      current.entries.push(entry);
+      current.bytes += entry.packet.length;
+    } else {
+      const started = { entries: [entry], bytes: entry.packet.length };
+      open.set(entry.lane, started);
+      packed.push(started.entries);
+    }
+  }
+  return packed;
+}

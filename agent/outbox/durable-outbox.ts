@@ -1,0 +1,469 @@
+import { assert } from "../core/assert.ts";
+import type { Clock } from "../core/clock.ts";
+import type { Component } from "../core/component.ts";
+import { describeError, HoldfastError } from "../core/errors.ts";
+import { limits } from "../core/limits.ts";
+import type { Logger } from "../core/log.ts";
+import {
+  type Batch,
+  type IdRange,
+  messageId,
+  type OutgoingMessage,
+  type Receipt,
+} from "../core/message.ts";
+import { encodePublish } from "../core/publish-packet.ts";
+import type { Random } from "../core/random.ts";
+import { ulid } from "../core/random.ts";
+import { Wakeup } from "../core/wakeup.ts";
+import type { Store } from "../store/store.ts";
+import { emptyBatch, toBatch } from "./batch.ts";
+import { Committer } from "./committer.ts";
+import { type Entry, provenAgeMs, type StoredRecord } from "./entry.ts";
+import { Lane, type LaneOptions } from "./lane.ts";
+import { RecentLatency } from "./latency.ts";
+import type { Outbox, OutboxStats, Reservation, Staged } from "./port.ts";
+import type { RecordTime } from "./record.ts";
+import { Records } from "./records.ts";
+
+export interface OutboxOptions {
+  readonly lanes: Readonly<Record<string, LaneOptions>>;
+  /** Upper bound of how long an acceptance may wait for the service instead of the disk. */
+  readonly persistDelayMs: number;
+  /** Settlements that may be noted late; what a power cut can repeat. */
+  readonly settleEvery: number;
+  /** Throws `topic_invalid` or `topic_too_long`. */
+  readonly checkTopic: (topic: string) => void;
+  readonly bootId: string;
+}
+
+export interface OutboxDeps {
+  readonly store: Store;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Logger;
+}
+
+/** Messages held in memory because neither disk nor service has them; then `too_many`. */
+const UNSAFE_BYTES = 32 * 1024 * 1024;
+/** Between two attempts to read a backlog that the disk does not give. */
+const READ_RETRY_MS = 1_000;
+/** What a lane keeps in memory of messages that are on disk. */
+const TAIL_BYTES = 512 * 1024;
+
+/** See the head of `outbox.ts`. */
+export class DurableOutbox implements Outbox, Component {
+  readonly name = "outbox";
+  readonly epoch: string;
+  readonly #options: OutboxOptions;
+  readonly #clock: Clock;
+  readonly #log: Logger;
+  readonly #lanes = new Map<string, Lane>();
+  #byPriority: Lane[] = [];
+  readonly #records: Records;
+  readonly #committer: Committer;
+  readonly #inFlight = new Map<string, Map<number, Entry>>();
+  #inFlightCount = 0;
+  readonly #latency = new RecentLatency();
+  readonly #readable = new Wakeup();
+  #online = false;
+  #lastSeq = 0;
+  #elided = 0;
+  #state: "new" | "running" | "stopped" = "new";
+  readonly #life = new AbortController();
+
+  constructor(options: OutboxOptions, deps: OutboxDeps) {
+    this.#options = options;
+    this.#clock = deps.clock;
+    this.#log = deps.log.child("outbox");
+    this.epoch = ulid(deps.clock.wallMs(), deps.random);
+    for (const [name, lane] of Object.entries(options.lanes)) this.#addLane(name, lane);
+    this.#records = new Records(deps.store, this.#log);
+    this.#committer = new Committer(
+      {
+        epoch: this.epoch,
+        persistDelayMs: options.persistDelayMs,
+        settleEvery: options.settleEvery,
+      },
+      {
+        store: deps.store,
+        records: this.#records,
+        clock: deps.clock,
+        log: this.#log,
+        latency: this.#latency,
+        onStored: (entry) => this.#stored(entry),
+        onRefused: (entry, error) => this.#refused(entry, error),
+      },
+    );
+  }
+
+  async start(): Promise<void> {
+    if (this.#state !== "new") return;
+    await this.#records.load((name) => this.#lanes.get(name) ?? this.#addLane(name, ORPHAN_LANE));
+    for (const lane of this.#lanes.values()) {
+      if (lane.messages > 0) {
+        this.#log.info("backlog found", { lane: lane.name, messages: lane.messages });
+      }
+    }
+    this.#committer.start(this.#life.signal);
+    this.#state = "running";
+  }
+
+  /** Everything that was put is on disk and noted when this resolves, or the deadline came first. */
+  async stop(deadline: AbortSignal): Promise<void> {
+    if (this.#state !== "running") return;
+    this.#state = "stopped";
+    this.setOnline(false);
+    await this.#committer.stop(deadline);
+    this.#life.abort();
+  }
+
+  async put(message: OutgoingMessage): Promise<Receipt> {
+    this.#requireRunning();
+    const lane = this.#laneOf(message);
+    const earlier = message.producerId && lane.earlier(message.producerId);
+    if (earlier) return earlier;
+    const packet = this.#encode(message);
+    if (this.#committer.unsafeBytes + packet.length > UNSAFE_BYTES) {
+      throw new HoldfastError("too_many", "Too many messages wait for the disk at once.");
+    }
+    this.#makeRoom(lane, packet.length);
+    const receipt = new Promise<Receipt>((resolve, reject) => {
+      const entry = this.#newEntry(lane, message, packet, { resolve, reject });
+      this.#append(entry);
+      this.#committer.add(entry);
+    });
+    if (message.producerId) lane.remember(message.producerId, receipt);
+    return receipt;
+  }
+
+  reserve(laneName: string, bytes: number): Reservation | undefined {
+    const lane = this.#lanes.get(laneName);
+    if (!lane || this.#state !== "running" || !lane.hasRoomFor(1, bytes)) return undefined;
+    lane.reservedMessages++;
+    lane.reservedBytes += bytes;
+    let open = true;
+    return {
+      lane: laneName,
+      bytes,
+      release: () => {
+        if (!open) return;
+        open = false;
+        lane.reservedMessages--;
+        lane.reservedBytes -= bytes;
+      },
+    };
+  }
+
+  stage(message: OutgoingMessage, reservation?: Reservation): Staged {
+    const lane = this.#laneOf(message);
+    const packet = this.#encode(message);
+    const reserved = reservation?.lane === lane.name && reservation.bytes >= packet.length;
+    if (!reserved) this.#makeRoom(lane, packet.length);
+    reservation?.release();
+    const entry = this.#newEntry(lane, message, packet, undefined);
+    entry.place = "writing";
+    lane.messages++;
+    lane.bytes += packet.length;
+    const write = this.#records.write([entry], this.epoch);
+    let open = true;
+    const once = (action: () => void) => () => {
+      assert(open, "a staged message is committed or abandoned once");
+      open = false;
+      action();
+    };
+    return {
+      id: messageId(entry.epoch, entry.seq),
+      writes: [write],
+      committed: once(() => {
+        lane.section++;
+        entry.place = "stored";
+        this.#committer.countPersisted(1);
+        lane.append(entry);
+        this.#readable.notify();
+      }),
+      abandoned: once(() => {
+        entry.place = "gone";
+        lane.messages--;
+        lane.bytes -= packet.length;
+      }),
+    };
+  }
+
+  async take(
+    limit: { readonly messages: number; readonly bytes: number },
+    signal: AbortSignal,
+  ): Promise<Batch> {
+    for (;;) {
+      if (signal.aborted || this.#state !== "running") return emptyBatch;
+      const { entries, load } = this.#collect(limit);
+      if (entries.length > 0) return this.#hand(entries);
+      if (load) await this.#load(load, signal);
+      else await this.#readable.wait(signal);
+    }
+  }
+
+  settle(ids: readonly IdRange[]): void {
+    let sample: Entry | undefined;
+    for (const { epoch, from, to } of ids) {
+      const ofEpoch = this.#inFlight.get(epoch);
+      for (let seq = from; ofEpoch && seq <= to; seq++) {
+        const entry = ofEpoch.get(seq);
+        if (!entry) continue;
+        ofEpoch.delete(seq);
+        this.#inFlightCount--;
+        this.#settled(entry);
+        sample = entry;
+      }
+    }
+    if (sample) this.#latency.add(this.#clock.monotonicMs() - sample.takenMs);
+  }
+
+  setOnline(online: boolean): void {
+    this.#online = online;
+    this.#committer.setOnline(online);
+  }
+
+  stats(): OutboxStats {
+    const now = this.#now();
+    const lanes: Record<string, OutboxStats["lanes"][string]> = {};
+    for (const lane of this.#byPriority) {
+      const { messages, bytes } = lane;
+      const oldest =
+        lane.loaded.peek()?.acceptedAt ?? lane.stored.peek()?.time ?? lane.tail.peek()?.acceptedAt;
+      const oldestAgeMs = oldest && messages > 0 ? provenAgeMs(oldest, now) : 0;
+      lanes[lane.name] = { messages, bytes, oldestAgeMs, dropped: { ...lane.dropped } };
+    }
+    return {
+      lanes,
+      inFlight: this.#inFlightCount,
+      quarantined: 0,
+      persisted: this.#committer.persisted,
+      elided: this.#elided,
+    };
+  }
+
+  #requireRunning(): void {
+    if (this.#state !== "running") throw new HoldfastError("stopped", "The outbox is stopped.");
+  }
+
+  #addLane(name: string, options: LaneOptions): Lane {
+    const lane = new Lane(name, options);
+    this.#lanes.set(name, lane);
+    this.#byPriority = [...this.#lanes.values()].sort(
+      (a, b) => a.options.priority - b.options.priority,
+    );
+    return lane;
+  }
+
+  #laneOf(message: OutgoingMessage): Lane {
+    const lane = this.#lanes.get(message.lane);
+    if (lane) return lane;
+    const known = [...this.#lanes.keys()].join(", ");
+    throw new HoldfastError(
+      "lane_unknown",
+      `There is no lane "${message.lane}"; there are ${known}.`,
+    );
+  }
+
+  #encode(message: OutgoingMessage): Uint8Array {
+    this.#options.checkTopic(message.topic);
+    const { payload } = message;
+    if (payload.length > limits.payloadBytes) {
+      const text = `The payload has ${payload.length} bytes; the service takes ${limits.payloadBytes}.`;
+      throw new HoldfastError("payload_too_large", text, { details: { bytes: payload.length } });
+    }
+    for (const text of [message.key ?? "", message.producerId ?? ""]) {
+      if (Buffer.byteLength(text) > 255) {
+        throw new HoldfastError("message_invalid", "A key or producer id has at most 255 bytes.");
+      }
+    }
+    return encodePublish(message.topic, payload).bytes;
+  }
+
+  #makeRoom(lane: Lane, bytes: number): void {
+    while (!lane.hasRoomFor(1, bytes)) {
+      if (lane.options.whenFull === "drop-oldest" && this.#dropOldest(lane)) continue;
+      const text = `The lane ${lane.name} is full: ${lane.messages} messages, ${lane.bytes} bytes.`;
+      throw new HoldfastError("lane_full", text, { details: { lane: lane.name } });
+    }
+  }
+
+  /** False when nothing may be dropped: all the rest is in flight, promised or not yet accepted. */
+  #dropOldest(lane: Lane): boolean {
+    if (lane.mustLoad) {
+      const record = lane.stored.shift() as StoredRecord;
+      const dropped = this.#records.dropUnheld(record);
+      if (dropped > 0) this.#committer.noteGone(record);
+      lane.countDropped("full", dropped);
+      return true;
+    }
+    const entry = lane.peek();
+    if (entry?.place !== "stored") return false;
+    lane.shift();
+    this.#drop(entry, "full");
+    return true;
+  }
+
+  #drop(entry: Entry, reason: string): void {
+    entry.lane.countDropped(reason, 1);
+    this.#letGo(entry);
+  }
+
+  #newEntry(
+    lane: Lane,
+    message: OutgoingMessage,
+    packet: Uint8Array,
+    waiting: Entry["waiting"],
+  ): Entry {
+    return {
+      epoch: this.epoch,
+      seq: ++this.#lastSeq,
+      lane,
+      packet,
+      ttlMs: message.ttlMs ?? lane.options.ttlMs,
+      key: message.key ?? "",
+      producerId: message.producerId ?? "",
+      acceptedAt: this.#now(),
+      place: "fresh",
+      taken: false,
+      takenMs: 0,
+      record: undefined,
+      indexInRecord: 0,
+      section: lane.section,
+      waiting,
+    };
+  }
+
+  #append(entry: Entry): void {
+    entry.lane.messages++;
+    entry.lane.bytes += entry.packet.length;
+    entry.lane.append(entry);
+    this.#readable.notify();
+  }
+
+  #now(): RecordTime {
+    return {
+      bootId: this.#options.bootId,
+      monotonicMs: this.#clock.monotonicMs(),
+      wallMs: this.#clock.wallMs(),
+      trusted: this.#clock.trusted(),
+    };
+  }
+
+  /** Untaken messages from memory in order of priority; stops where a lane has to be read first. */
+  #collect(limit: { messages: number; bytes: number }): { entries: Entry[]; load?: Lane } {
+    const entries: Entry[] = [];
+    let bytes = 0;
+    const now = this.#now();
+    for (const lane of this.#byPriority) {
+      while (entries.length < limit.messages) {
+        if (lane.mustLoad) return { entries, load: lane };
+        const entry = lane.peek();
+        if (!entry) break;
+        if (entries.length > 0 && bytes + entry.packet.length > limit.bytes) return { entries };
+        lane.shift();
+        if (this.#expired(entry, now)) continue;
+        bytes += entry.packet.length;
+        entries.push(entry);
+      }
+    }
+    return { entries };
+  }
+
+  #expired(entry: Entry, now: RecordTime): boolean {
+    if (entry.ttlMs === 0 || entry.place === "fresh" || entry.place === "writing") return false;
+    if (provenAgeMs(entry.acceptedAt, now) <= entry.ttlMs) return false;
+    this.#drop(entry, "ttl");
+    return true;
+  }
+
+  #hand(entries: readonly Entry[]): Batch {
+    const takenMs = this.#clock.monotonicMs();
+    for (const entry of entries) {
+      entry.taken = true;
+      entry.takenMs = takenMs;
+      let ofEpoch = this.#inFlight.get(entry.epoch);
+      if (!ofEpoch) {
+        ofEpoch = new Map();
+        this.#inFlight.set(entry.epoch, ofEpoch);
+      }
+      ofEpoch.set(entry.seq, entry);
+      this.#inFlightCount++;
+    }
+    return toBatch(entries);
+  }
+
+  async #load(lane: Lane, signal: AbortSignal): Promise<void> {
+    try {
+      const { entries, damaged } = await this.#records.read(lane);
+      for (const entry of entries) lane.loaded.push(entry);
+      for (const record of damaged) this.#committer.noteGone(record);
+    } catch (error) {
+      this.#log.warn("backlog not readable now", { lane: lane.name, error: describeError(error) });
+      await this.#clock.sleep(READ_RETRY_MS, signal);
+    }
+  }
+
+  #settled(entry: Entry): void {
+    if (entry.waiting) this.#answer(entry, "broker");
+    if (entry.place === "fresh") this.#elided++;
+    this.#letGo(entry);
+  }
+
+  /** The message is not ours any more: settled or dropped. */
+  #letGo(entry: Entry): void {
+    const { lane, record } = entry;
+    lane.messages--;
+    lane.bytes -= entry.packet.length;
+    const stored = entry.place === "stored";
+    if (entry.place === "fresh") this.#committer.forget(entry);
+    entry.place = "gone";
+    if (stored && record) {
+      this.#records.markGone(entry, record);
+      this.#committer.noteGone(record);
+    }
+  }
+
+  /** The disk has it. */
+  #stored(entry: Entry): void {
+    if (entry.place === "gone") {
+      // Settled while it was being written.
+      if (entry.record) {
+        this.#records.markGone(entry, entry.record);
+        this.#committer.noteGone(entry.record);
+      }
+      return;
+    }
+    entry.place = "stored";
+    this.#answer(entry, "disk");
+    entry.lane.spill(TAIL_BYTES);
+  }
+
+  /** The disk does not take it. What is on its way to the service may still become safe there. */
+  #refused(entry: Entry, error: HoldfastError): "wait" | "refused" {
+    if (entry.place === "gone") return "refused";
+    if (this.#online) return "wait";
+    entry.place = "gone";
+    entry.lane.messages--;
+    entry.lane.bytes -= entry.packet.length;
+    const { waiting } = entry;
+    entry.waiting = undefined;
+    waiting?.reject(error);
+    return "refused";
+  }
+
+  #answer(entry: Entry, safe: Receipt["safe"]): void {
+    const { waiting, epoch, seq } = entry;
+    entry.waiting = undefined;
+    waiting?.resolve({ id: messageId(epoch, seq), seq, safe });
+  }
+}
+
+/** For records of a lane that the configuration no longer names: they are still ours to deliver. */
+const ORPHAN_LANE: LaneOptions = {
+  priority: 5,
+  maxMessages: Number.MAX_SAFE_INTEGER,
+  maxBytes: Number.MAX_SAFE_INTEGER,
+  ttlMs: 0,
+  whenFull: "drop-oldest",
+};

@@ -1,0 +1,49 @@
+import type { Receipt } from "../core/message.ts";
+import type { Lane } from "./lane.ts";
+import type { RecordTime } from "./record.ts";
+
+/** A record on disk, as far as memory needs it. */
+export interface StoredRecord {
+  readonly lane: Lane;
+  readonly number: number;
+  readonly count: number;
+  /** Bytes of the packets that are not gone. */
+  bytes: number;
+  /** Bit i: message i is settled or dropped. */
+  gone: number;
+  /** Bit i: message i is held in memory by an entry (loaded or in flight). */
+  held: number;
+  /** In the lane's `stored` queue now or once before. */
+  queued: boolean;
+  readonly time: RecordTime;
+}
+
+/** A message in memory. */
+export interface Entry {
+  readonly epoch: string;
+  readonly seq: number;
+  readonly lane: Lane;
+  readonly packet: Uint8Array;
+  readonly ttlMs: number;
+  readonly key: string;
+  readonly producerId: string;
+  readonly acceptedAt: RecordTime;
+  /** fresh: not on disk. writing: in a commit under way. stored: on disk. gone: not ours any more. */
+  place: "fresh" | "writing" | "stored" | "gone";
+  /** Handed to the forwarder. */
+  taken: boolean;
+  takenMs: number;
+  record: StoredRecord | undefined;
+  indexInRecord: number;
+  /** Records made while it waits never mix messages from before and after a staged one. */
+  readonly section: number;
+  /** Resolves or rejects the put that waits; undefined once it is answered. */
+  waiting: { resolve(receipt: Receipt): void; reject(error: Error): void } | undefined;
+}
+
+/** How old a message is, as far as it can be proven: in one boot, or between trusted wall times. */
+export function provenAgeMs(accepted: RecordTime, now: RecordTime): number {
+  if (accepted.bootId === now.bootId) return Math.max(0, now.monotonicMs - accepted.monotonicMs);
+  if (accepted.trusted && now.trusted) return Math.max(0, now.wallMs - accepted.wallMs);
+  return 0;
+}

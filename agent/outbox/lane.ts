@@ -1,0 +1,123 @@
+import type { Receipt } from "../core/message.ts";
+import { Deque } from "./deque.ts";
+import type { Entry, StoredRecord } from "./entry.ts";
+
+export interface LaneOptions {
+  /** 1 is sent first. */
+  readonly priority: number;
+  readonly maxMessages: number;
+  readonly maxBytes: number;
+  /** Lifetime of a message without one of its own; 0 is none. */
+  readonly ttlMs: number;
+  readonly whenFull: "drop-oldest" | "refuse";
+}
+
+/** Producer ids remembered for safe retries. */
+const REMEMBERED_PRODUCER_IDS = 4_096;
+
+/**
+ * The queues and the accounts of one lane. `messages` and `bytes` count everything that was put
+ * and is neither settled nor dropped, `reserved` what is promised to messages to come.
+ */
+export class Lane {
+  readonly name: string;
+  readonly options: LaneOptions;
+  messages = 0;
+  bytes = 0;
+  reservedMessages = 0;
+  reservedBytes = 0;
+  readonly dropped: Record<string, number> = {};
+
+  /** Read back from disk, next to be sent. */
+  readonly loaded = new Deque<Entry>();
+  /** On disk, after `loaded`. */
+  readonly stored = new Deque<StoredRecord>();
+  /** In memory, after `stored`; untaken or gone, never taken. */
+  readonly tail = new Deque<Entry>();
+  tailBytes = 0;
+  /** Counts the staged messages that took their place; see `Entry.section`. */
+  section = 0;
+
+  readonly #producerIds = new Map<string, Promise<Receipt>>();
+
+  constructor(name: string, options: LaneOptions) {
+    this.name = name;
+    this.options = options;
+  }
+
+  hasRoomFor(messages: number, bytes: number): boolean {
+    return (
+      this.messages + this.reservedMessages + messages <= this.options.maxMessages &&
+      this.bytes + this.reservedBytes + bytes <= this.options.maxBytes
+    );
+  }
+
+  countDropped(reason: string, messages: number): void {
+    this.dropped[reason] = (this.dropped[reason] ?? 0) + messages;
+  }
+
+  /** True while the oldest untaken message is on disk only. */
+  get mustLoad(): boolean {
+    this.#skipGone(this.loaded);
+    return this.loaded.length === 0 && this.stored.length > 0;
+  }
+
+  /** The oldest untaken message in memory, if it is next in order. */
+  peek(): Entry | undefined {
+    if (this.mustLoad) return undefined;
+    if (this.loaded.length > 0) return this.loaded.peek();
+    this.#skipGone(this.tail);
+    return this.tail.peek();
+  }
+
+  shift(): Entry | undefined {
+    if (this.peek() === undefined) return undefined;
+    if (this.loaded.length > 0) return this.loaded.shift();
+    const entry = this.tail.shift();
+    if (entry) this.tailBytes -= entry.packet.length;
+    return entry;
+  }
+
+  append(entry: Entry): void {
+    this.tail.push(entry);
+    this.tailBytes += entry.packet.length;
+  }
+
+  /** Lets go from memory what is on disk at the head of the tail, down to `keepBytes`. */
+  spill(keepBytes: number): void {
+    this.#skipGone(this.tail);
+    while (this.tailBytes > keepBytes) {
+      const entry = this.tail.peek();
+      if (!entry?.record || entry.place !== "stored") return;
+      this.tail.shift();
+      this.tailBytes -= entry.packet.length;
+      entry.record.held &= ~(1 << entry.indexInRecord);
+      if (!entry.record.queued) {
+        entry.record.queued = true;
+        this.stored.push(entry.record);
+      }
+      this.#skipGone(this.tail);
+    }
+  }
+
+  /** The answer that a producer's id got before, among the last of this lane. */
+  earlier(producerId: string): Promise<Receipt> | undefined {
+    return this.#producerIds.get(producerId);
+  }
+
+  remember(producerId: string, receipt: Promise<Receipt>): void {
+    this.#producerIds.set(producerId, receipt);
+    receipt.catch(() => this.#producerIds.delete(producerId)); // It may be tried again.
+    if (this.#producerIds.size > REMEMBERED_PRODUCER_IDS) {
+      const oldest = this.#producerIds.keys().next();
+      if (!oldest.done) this.#producerIds.delete(oldest.value);
+    }
+  }
+
+  #skipGone(queue: Deque<Entry>): void {
+    for (let head = queue.peek(); head?.place === "gone"; head = queue.peek()) {
+      queue.shift();
+      if (queue === this.tail) this.tailBytes -= head.packet.length;
+    }
+  }
+}

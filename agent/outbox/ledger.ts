@@ -1,0 +1,128 @@
+import { assert } from "../core/assert.ts";
+import type { Codec, Store, Table, Write } from "../store/store.ts";
+
+/**
+ * Which record numbers are gone, so that a hole in the numbers is damage and nothing else. Its
+ * writes go into the same batch as the deletions they tell of.
+ *
+ * Numbers are kept in blocks of 1,024 bits. `through` is the number up to which everything is
+ * gone, always a whole number of blocks; blocks at or under it are not kept. For records of which
+ * some messages are gone a mask of 32 bits is kept until the record goes.
+ */
+const BLOCK = 1_024;
+const THROUGH_KEY = "through";
+
+const rawCodec: Codec<Uint8Array> = { encode: (value) => value, decode: (bytes) => bytes };
+
+export class Ledger {
+  readonly #table: Table<Uint8Array>;
+  readonly #blocks = new Map<number, Uint8Array>();
+  readonly #masks = new Map<number, number>();
+  #through = 0;
+  readonly #dirtyBlocks = new Set<number>();
+  readonly #dirtyMasks = new Set<number>();
+
+  constructor(store: Store) {
+    this.#table = store.table("ledger", rawCodec);
+  }
+
+  /** Every record with this number or a smaller one is gone. */
+  get through(): number {
+    return this.#through;
+  }
+
+  async load(): Promise<void> {
+    for await (const [key, value] of this.#table.range({ limit: Number.POSITIVE_INFINITY })) {
+      const buffer = Buffer.from(value);
+      const number = Number.parseInt(key.slice(1), 16);
+      if (key === THROUGH_KEY) this.#through = buffer.readUIntBE(0, 6);
+      else if (key.startsWith("b")) this.#blocks.set(number, new Uint8Array(value));
+      else if (key.startsWith("m")) this.#masks.set(number, buffer.readUInt32BE(0));
+    }
+  }
+
+  isGone(recordNumber: number): boolean {
+    if (recordNumber <= this.#through) return true;
+    const { block, byte, bit } = place(recordNumber);
+    return ((this.#blocks.get(block)?.[byte] ?? 0) & bit) !== 0;
+  }
+
+  /** Bit i is set when message i of the record is gone. */
+  mask(recordNumber: number): number {
+    return this.#masks.get(recordNumber) ?? 0;
+  }
+
+  markMessages(recordNumber: number, mask: number): void {
+    this.#masks.set(recordNumber, mask);
+    this.#dirtyMasks.add(recordNumber);
+  }
+
+  markRecord(recordNumber: number): void {
+    assert(!this.isGone(recordNumber), "a record goes once");
+    const { block, byte, bit } = place(recordNumber);
+    let bits = this.#blocks.get(block);
+    if (!bits) {
+      bits = new Uint8Array(BLOCK / 8);
+      this.#blocks.set(block, bits);
+    }
+    bits[byte] = (bits[byte] as number) | bit;
+    this.#dirtyBlocks.add(block);
+    if (this.#masks.delete(recordNumber)) this.#dirtyMasks.add(recordNumber);
+  }
+
+  /** The changes since the last call; the caller keeps them until a commit took them. */
+  takeWrites(): Write[] {
+    const writes = [...this.#advanceThrough()];
+    for (const block of this.#dirtyBlocks) {
+      const bits = this.#blocks.get(block);
+      if (bits) writes.push(this.#table.put(blockKey(block), bits.slice()));
+    }
+    for (const number of this.#dirtyMasks) {
+      const mask = this.#masks.get(number);
+      const key = `m${hex(number)}`;
+      writes.push(mask === undefined ? this.#table.del(key) : this.#table.put(key, u32(mask)));
+    }
+    this.#dirtyBlocks.clear();
+    this.#dirtyMasks.clear();
+    return writes;
+  }
+
+  #advanceThrough(): Write[] {
+    const writes: Write[] = [];
+    for (;;) {
+      const block = this.#through / BLOCK;
+      const bits = this.#blocks.get(block);
+      if (!bits?.every((byte) => byte === 0xff)) break;
+      this.#through += BLOCK;
+      this.#blocks.delete(block);
+      writes.push(this.#table.del(blockKey(block)));
+    }
+    if (writes.length > 0) {
+      const value = Buffer.alloc(6);
+      value.writeUIntBE(this.#through, 0, 6);
+      writes.push(this.#table.put(THROUGH_KEY, value));
+    }
+    return writes;
+  }
+}
+
+/** Fixed width, so that keys sort as their numbers. */
+export function hex(value: number): string {
+  return value.toString(16).padStart(12, "0");
+}
+
+function blockKey(block: number): string {
+  return `b${hex(block)}`;
+}
+
+function place(recordNumber: number): { block: number; byte: number; bit: number } {
+  const index = recordNumber - 1;
+  const inBlock = index % BLOCK;
+  return { block: Math.floor(index / BLOCK), byte: inBlock >> 3, bit: 1 << (inBlock & 7) };
+}
+
+function u32(value: number): Uint8Array {
+  const bytes = Buffer.alloc(4);
+  bytes.writeUInt32BE(value >>> 0);
+  return bytes;
+}

@@ -1,0 +1,70 @@
+import type { Batch, IdRange, MessageId, OutgoingMessage, Receipt } from "../core/message.ts";
+import type { Write } from "../store/store.ts";
+
+/** All that most callers see. */
+export interface Outgoing {
+  /**
+   * Resolves once the message is safe: acknowledged by the service or synced to disk. Throws
+   * `topic_invalid`, `topic_too_long`, `lane_unknown`, `payload_too_large`, `lane_full`,
+   * `store_not_writable`.
+   */
+  put(message: OutgoingMessage): Promise<Receipt>;
+}
+
+/** Room held in a lane for a message to come; to be given to `stage` or released, once. */
+export interface Reservation {
+  readonly lane: string;
+  readonly bytes: number;
+  release(): void;
+}
+
+/** A message whose writes join a commit of the caller's. */
+export interface Staged {
+  readonly id: MessageId;
+  /** To be part of the caller's one synced commit. */
+  readonly writes: readonly Write[];
+  /** The commit succeeded: the message takes its place in its stream now. */
+  committed(): void;
+  /** The commit did not happen: the room is given back. */
+  abandoned(): void;
+}
+
+/** What commands and other trusted parts see. */
+export interface StagingOutbox extends Outgoing {
+  /** Undefined: no room in the lane now. */
+  reserve(lane: string, bytes: number): Reservation | undefined;
+  /** Throws as `put` does, `lane_full` only without a reservation that is large enough. */
+  stage(message: OutgoingMessage, reservation?: Reservation): Staged;
+}
+
+/** What the forwarder sees. */
+export interface Outbox extends StagingOutbox {
+  /** Waits until there is something to send; an empty batch when `signal` aborts. */
+  take(
+    limit: { readonly messages: number; readonly bytes: number },
+    signal: AbortSignal,
+  ): Promise<Batch>;
+  /** The service acknowledged these. Unknown ids are ignored. */
+  settle(ids: readonly IdRange[]): void;
+  /** Whether there is a connection: decides how long an acceptance may wait for the service. */
+  setOnline(online: boolean): void;
+  stats(): OutboxStats;
+}
+
+export interface LaneStats {
+  readonly messages: number;
+  readonly bytes: number;
+  readonly oldestAgeMs: number;
+  /** How many messages a policy let go since the process started, by reason. */
+  readonly dropped: Readonly<Record<string, number>>;
+}
+
+export interface OutboxStats {
+  readonly lanes: Readonly<Record<string, LaneStats>>;
+  readonly inFlight: number;
+  readonly quarantined: number;
+  /** Messages written to disk since the process started. */
+  readonly persisted: number;
+  /** Messages acknowledged before they had to be written. */
+  readonly elided: number;
+}

@@ -1,0 +1,230 @@
+import { describeError, isHoldfastError } from "../core/errors.ts";
+import type { Logger } from "../core/log.ts";
+import type { Codec, Store, Table, Write } from "../store/store.ts";
+import type { Entry, StoredRecord } from "./entry.ts";
+import type { Lane } from "./lane.ts";
+import { hex, Ledger } from "./ledger.ts";
+import { decodeRecord, decodeRecordHead, encodeRecord, type OutboxRecord } from "./record.ts";
+
+const rawCodec: Codec<Uint8Array> = { encode: (value) => value, decode: (bytes) => bytes };
+/** Records that one look at the disk reads for a lane: at most 512 messages. */
+const RECORDS_PER_READ = 16;
+
+/** The records of the outbox on disk: making, listing, reading, letting go. */
+export class Records {
+  readonly ledger: Ledger;
+  readonly #table: Table<Uint8Array>;
+  readonly #log: Logger;
+
+  constructor(store: Store, log: Logger) {
+    this.#table = store.table("outbox", rawCodec);
+    this.ledger = new Ledger(store);
+    this.#log = log;
+  }
+
+  /** Lists what is on disk into the lanes, in the order of record numbers. */
+  async load(laneOf: (name: string) => Lane): Promise<void> {
+    await this.ledger.load();
+    const lanes = new Set<Lane>();
+    let cursor = "";
+    // Lane by lane, each from the ledger's head on, so that deleted records are not stepped over.
+    for (;;) {
+      const first = await this.#first(cursor);
+      if (first === undefined) return;
+      const lane = laneOf(laneName(first));
+      lanes.add(lane);
+      const gt = `${lane.name}/${hex(this.ledger.through)}`;
+      const lte = `${lane.name}/\x7f`;
+      for await (const [key, value] of this.#table.range({
+        gt,
+        lte,
+        limit: Number.POSITIVE_INFINITY,
+      })) {
+        this.#list(lane, key, value);
+      }
+      cursor = lte;
+    }
+  }
+
+  /** The write of one record with these messages of one lane, which become its entries. */
+  write(entries: readonly Entry[], epoch: string): Write {
+    const first = entries[0] as Entry;
+    const time = first.acceptedAt;
+    const messages = entries.map((entry) => ({
+      seq: entry.seq,
+      offsetMs: entry.acceptedAt.monotonicMs - time.monotonicMs,
+      ttlMs: entry.ttlMs,
+      key: entry.key,
+      producerId: entry.producerId,
+      packet: entry.packet,
+    }));
+    return this.#table.putNumbered((number) => {
+      const record: StoredRecord = {
+        lane: first.lane,
+        number,
+        count: entries.length,
+        bytes: entries.reduce((sum, { packet }) => sum + packet.length, 0),
+        gone: 0,
+        held: allOf(entries.length),
+        queued: false,
+        time,
+      };
+      entries.forEach((entry, index) => {
+        entry.record = record;
+        entry.indexInRecord = index;
+      });
+      return {
+        key: `${first.lane.name}/${hex(number)}`,
+        value: encodeRecord(number, epoch, time, messages),
+      };
+    });
+  }
+
+  /**
+   * Reads the next records of a lane. What is damaged or missing is counted and let go; when the
+   * disk cannot be read now, nothing is and it throws.
+   */
+  async read(lane: Lane): Promise<{ entries: Entry[]; damaged: StoredRecord[] }> {
+    const batch: StoredRecord[] = [];
+    while (batch.length < RECORDS_PER_READ) {
+      const record = lane.stored.shift();
+      if (!record) break;
+      batch.push(record);
+    }
+    let read: (OutboxRecord | undefined)[];
+    try {
+      read = await Promise.all(batch.map((record) => this.#read(record)));
+    } catch (error) {
+      lane.stored.unshift(batch);
+      throw error;
+    }
+    const entries: Entry[] = [];
+    const damaged: StoredRecord[] = [];
+    batch.forEach((stored, i) => {
+      const record = read[i];
+      if (record) {
+        entries.push(...toEntries(stored, record));
+        return;
+      }
+      lane.countDropped("damage", this.dropUnheld(stored));
+      damaged.push(stored);
+    });
+    return { entries, damaged };
+  }
+
+  markGone(entry: Entry, record: StoredRecord): void {
+    record.gone |= 1 << entry.indexInRecord;
+    record.held &= ~(1 << entry.indexInRecord);
+    record.bytes -= entry.packet.length;
+  }
+
+  /** Lets go of every message of the record that memory does not hold; says how many. */
+  dropUnheld(record: StoredRecord): number {
+    const dropped = allOf(record.count) & ~record.gone & ~record.held;
+    const messages = bits(dropped);
+    // Sizes of single messages are not known without reading: all of it, or its share.
+    const kept = bits(allOf(record.count) & ~record.gone) - messages;
+    const bytes =
+      kept === 0 ? record.bytes : Math.floor((record.bytes * messages) / (kept + messages));
+    record.gone |= dropped;
+    record.bytes -= bytes;
+    record.lane.messages -= messages;
+    record.lane.bytes -= bytes;
+    return messages;
+  }
+
+  isWhollyGone(record: StoredRecord): boolean {
+    return (allOf(record.count) & ~record.gone) === 0;
+  }
+
+  /** The deletion of a record, to be committed with the ledger's writes. */
+  remove(record: StoredRecord): Write {
+    this.ledger.markRecord(record.number);
+    return this.#table.del(`${record.lane.name}/${hex(record.number)}`);
+  }
+
+  async #first(after: string): Promise<string | undefined> {
+    for await (const [key] of this.#table.range({ gt: after, limit: 1 })) return key;
+    return undefined;
+  }
+
+  #list(lane: Lane, key: string, value: Uint8Array): void {
+    try {
+      const head = decodeRecordHead(value);
+      const gone = this.ledger.mask(head.number);
+      let bytes = head.packetBytes;
+      if (gone !== 0) {
+        const { messages } = decodeRecord(value);
+        messages.forEach(({ packet }, i) => {
+          if ((gone & (1 << i)) !== 0) bytes -= packet.length;
+        });
+      }
+      lane.messages += head.count - bits(gone);
+      lane.bytes += bytes;
+      const { number, count, time } = head;
+      lane.stored.push({ lane, number, count, bytes, gone, held: 0, queued: true, time });
+    } catch (error) {
+      lane.countDropped("damage", 1);
+      this.#log.error("record not readable", { key, error: describeError(error) });
+    }
+  }
+
+  async #read(record: StoredRecord): Promise<OutboxRecord | undefined> {
+    const key = `${record.lane.name}/${hex(record.number)}`;
+    try {
+      const value = await this.#table.get(key);
+      if (value !== undefined) return decodeRecord(value);
+      this.#log.error("record missing", { key });
+    } catch (error) {
+      if (!isHoldfastError(error, "store_damaged")) throw error;
+      this.#log.error("record not readable", { key, error: describeError(error) });
+    }
+    return undefined;
+  }
+}
+
+function toEntries(stored: StoredRecord, record: OutboxRecord): Entry[] {
+  const entries: Entry[] = [];
+  record.messages.forEach((message, index) => {
+    const bit = 1 << index;
+    if (((stored.gone | stored.held) & bit) !== 0) return;
+    stored.held |= bit;
+    entries.push({
+      epoch: record.epoch,
+      seq: message.seq,
+      lane: stored.lane,
+      packet: message.packet,
+      ttlMs: message.ttlMs,
+      key: message.key,
+      producerId: message.producerId,
+      acceptedAt: {
+        ...stored.time,
+        monotonicMs: stored.time.monotonicMs + message.offsetMs,
+        wallMs: stored.time.wallMs + message.offsetMs,
+      },
+      place: "stored",
+      taken: false,
+      takenMs: 0,
+      record: stored,
+      indexInRecord: index,
+      section: 0,
+      waiting: undefined,
+    });
+  });
+  return entries;
+}
+
+function laneName(key: string): string {
+  return key.slice(0, key.indexOf("/"));
+}
+
+/** The mask of the first `count` messages; 32 of them use the sign bit, which masks do not mind. */
+function allOf(count: number): number {
+  return count === 32 ? -1 : (1 << count) - 1;
+}
+
+function bits(mask: number): number {
+  let count = 0;
+  for (let rest = mask >>> 0; rest !== 0; rest = (rest & (rest - 1)) >>> 0) count++;
+  return count;
+}
