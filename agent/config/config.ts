@@ -16,10 +16,21 @@
  *   atomically: a power cut leaves the old file or the new one.
  * - A list of tables is replaced by a later source as a whole, everything else key by key.
  */
+
+export {
+  type ConfigSources,
+  ENVIRONMENT_PREFIX,
+  type LoadedConfig,
+  loadConfig,
+} from "./agent-config.ts";
+export { renderDocs } from "./docs.ts";
 export { type Files, systemFiles } from "./files.ts";
+export { agentTable, type Config } from "./keys.ts";
 export { type LoadResult, loadToml, type Report, type Warning } from "./load.ts";
 export type { Where } from "./node.ts";
 export { Secret } from "./secret.ts";
+export { type SetResult, setValue } from "./set.ts";
+export { getValue, renderConfig } from "./show.ts";
 export type { Sources } from "./sources.ts";
 export {
   choice,

@@ -52,7 +52,7 @@ export function tableNode(where: Where): TableNode {
 export function describeNode(node: Node): string {
   if (node.kind === "table") return "a table";
   if (node.kind === "list") return "a list";
-  return node.kind === "text" ? `the text "${node.text}"` : node.what;
+  return node.kind === "text" ? `the text ${JSON.stringify(node.text.slice(0, 100))}` : node.what;
 }
 
 /** `a.b."c.d"`: a path as TOML writes it. */

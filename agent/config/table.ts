@@ -31,6 +31,8 @@ export interface Key<T> {
   readonly defaultDoc?: string;
   /** What the documentation shows where there is no default. */
   readonly example?: string | readonly string[];
+  /** True: the documentation shows the example in place of the default. */
+  readonly showExample?: boolean;
   readonly unit?: string;
   readonly min?: number;
   readonly max?: number;
@@ -133,6 +135,7 @@ interface Common<T> {
   readonly reloadable?: boolean;
   readonly defaultDoc?: string;
   readonly example?: string | readonly string[];
+  readonly showExample?: boolean;
   /** Undefined when the value is right, else what was expected: "at least one endpoint". */
   check?(value: T): string | undefined;
 }

@@ -28,9 +28,15 @@ export function readValue(key: Key<unknown>, node: Node, folders: Folders): Read
   }
   const expected = key.check?.(value);
   if (expected !== undefined) {
-    return { wrong: `${JSON.stringify(value)} does not fit; expected ${expected}` };
+    return { wrong: `${show(value)} does not fit; expected ${expected}` };
   }
   return { value: key.type === "path" ? resolvePath(String(value), node, folders) : value };
+}
+
+/** Bounded, and without the password that somebody may have put into a URL. */
+function show(value: unknown): string {
+  const text = JSON.stringify(value).replaceAll(/\/\/[^/"]*@/g, "//***@");
+  return text.length > 200 ? `${text.slice(0, 200)}...` : text;
 }
 
 /** "an integer from 5 to 65535 (s)" */
