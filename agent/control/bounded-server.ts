@@ -17,6 +17,7 @@ import {
 } from "node:http";
 import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
+import { setImmediate as turn } from "node:timers/promises";
 import { type Clock, withDeadline } from "../core/clock.ts";
 import { HoldfastError, isHoldfastError } from "../core/errors.ts";
 import type { ErrorLog } from "./error-log.ts";
@@ -182,12 +183,14 @@ export class BoundedServer {
   }
 
   async #send(request: HttpRequest, response: ServerResponse, answer: Answer): Promise<void> {
-    if (response.destroyed || response.socket?.destroyed !== false) return;
+    if (response.destroyed || request.socket.destroyed) return;
     const gone = new Promise<void>((resolve) => {
       response.once("close", resolve);
       response.once("finish", resolve);
     });
     const body = Buffer.from(answer.text, "utf8");
+    // What has arrived with the head is parsed after the head: then nothing is early.
+    if (!request.complete) await turn();
     const early = !request.complete;
     if (early || this.#stopping) response.setHeader("connection", "close");
     response.writeHead(answer.status, {
