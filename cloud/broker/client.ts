@@ -1,0 +1,387 @@
+/**
+ * One connection's side of MQTT 3.1.1, with the answers of the sheet where it overrides the
+ * standard: a publish or subscribe that is not allowed closes the connection (lmq-protocol 1.4),
+ * the filter over the limit is answered 0x80, a will is taken and never sent, RETAIN is cleared.
+ *
+ * States: stranger (no CONNECT yet) -> connecting (its session is being written) -> open -> closed.
+ * Only `open` takes packets; while connecting nothing is read.
+ */
+import type { Duplex } from "node:stream";
+import {
+  type Denial,
+  decideConnect,
+  decidePublish,
+  decideSubscribe,
+  type Principal,
+} from "../access/access.ts";
+import { Channel, type CloseReason } from "./channel.ts";
+import type { BrokerContext } from "./context.ts";
+import type { Deadline } from "./deadlines.ts";
+import { Delivery, type Push } from "./delivery.ts";
+import type { Frame } from "./framer.ts";
+import {
+  type AckKind,
+  type ClientPacket,
+  type ConnectPacket,
+  connectLevel,
+  type PublishPacket,
+  readPacket,
+  writeAck,
+  writeConnack,
+  writePingresp,
+  writeSuback,
+  writeUnsuback,
+} from "./packets.ts";
+import { RateLimit } from "./rate-limit.ts";
+import { Replies } from "./replies.ts";
+import type { Online, Session } from "./sessions.ts";
+
+/** CONNACK return codes, MQTT 3.1.1 table 3.1. */
+const CONNACK = { accepted: 0, level: 1, identifier: 2, unavailable: 3, unauthorized: 5 } as const;
+/** A CONNECT is small: what a stranger can make us buffer, in bytes. */
+const CONNECT_BYTES = 16_384;
+/** Room of a PUBLISH beside its payload: topic, packet id and the longest text of a topic. */
+const PUBLISH_HEAD_BYTES = 1_024;
+/** Replies that wait for the disk above which nothing more is read. */
+const REPLIES_HIGH = 1_000;
+/** The same for bytes on their way to the disk, of all clients together. */
+const STORAGE_HIGH_BYTES = 33_554_432;
+/** QoS 2 messages that a client may leave unreleased. */
+const RECEIVED_MAX = 1_000;
+/** lmq-protocol 1.4: a longer keep-alive is cut to 8 minutes. */
+const KEEP_ALIVE_MAX_S = 480;
+
+export interface ClientHandlers {
+  /** It has sent a CONNECT that was accepted or refused: it is no stranger any more. */
+  identified(): void;
+  closed(): void;
+}
+
+export class Client implements Online {
+  readonly #context: BrokerContext;
+  readonly #handlers: ClientHandlers;
+  readonly #address: string;
+  readonly #channel: Channel;
+  readonly #replies: Replies;
+  readonly #rate: RateLimit;
+  #state: "stranger" | "connecting" | "open" | "closed" = "stranger";
+  #principal: Principal | undefined;
+  #session: Session | undefined;
+  #delivery: Delivery | undefined;
+  #deadline: Deadline | undefined;
+  #lastPacketMs = 0;
+
+  constructor(
+    options: { readonly address: string },
+    deps: {
+      readonly stream: Duplex;
+      readonly context: BrokerContext;
+      readonly handlers: ClientHandlers;
+    },
+  ) {
+    this.#address = options.address;
+    this.#context = deps.context;
+    this.#handlers = deps.handlers;
+    this.#channel = new Channel(
+      { bound: CONNECT_BYTES },
+      {
+        stream: deps.stream,
+        deadlines: deps.context.deadlines,
+        handlers: {
+          frame: (frame) => this.#frame(frame),
+          drained: () => this.#delivery?.drained(),
+          closed: (reason, detail) => this.#closed(reason, detail),
+        },
+      },
+    );
+    this.#replies = new Replies((bytes) => this.#channel.write(bytes));
+    this.#rate = new RateLimit(deps.context.limits.ratePerClient, {
+      clock: deps.context.clock,
+      deadlines: deps.context.deadlines,
+      channel: this.#channel,
+    });
+  }
+
+  start(): void {
+    this.#deadline = this.#context.deadlines.after(this.#context.timings.connectTimeoutMs, () =>
+      this.#channel.destroy("connect timeout"),
+    );
+    this.#channel.start();
+  }
+
+  push(push: Push): void {
+    this.#delivery?.push(push);
+  }
+
+  close(reason: CloseReason, detail?: string): void {
+    this.#channel.close(reason, detail);
+  }
+
+  #frame(frame: Frame): void {
+    if (this.#state === "stranger") {
+      this.#connect(frame);
+      return;
+    }
+    this.#lastPacketMs = this.#context.clock.monotonicMs();
+    this.#packet(readPacket(frame));
+  }
+
+  #packet(packet: ClientPacket): void {
+    switch (packet.kind) {
+      case "publish":
+        this.#publish(packet);
+        return;
+      case "puback":
+      case "pubrec":
+      case "pubcomp":
+        this.#delivery?.acknowledged(packet.kind, packet.packetId);
+        return;
+      case "pubrel":
+        this.#session?.received.delete(packet.packetId);
+        this.#channel.write(writeAck("pubcomp", packet.packetId)); // [MQTT-4.3.3-2]
+        return;
+      case "subscribe":
+        this.#subscribe(packet);
+        return;
+      case "unsubscribe":
+        this.#unsubscribe(packet);
+        return;
+      case "pingreq":
+        this.#channel.write(writePingresp()); // [MQTT-3.12.4-1]
+        return;
+      case "disconnect":
+        this.close("disconnected by client");
+        return;
+      case "connect":
+        this.close("invalid param", "A second CONNECT came."); // [MQTT-3.1.0-2]
+        return;
+    }
+  }
+
+  #connect(frame: Frame): void {
+    const level = connectLevel(frame);
+    if (level === undefined) {
+      // [MQTT-3.1.0-1]: anything but a CONNECT of this protocol.
+      this.close("invalid param", "The first packet is no CONNECT.");
+      return;
+    }
+    if (level !== 3 && level !== 4) {
+      this.#refuse(CONNACK.level, "invalid param");
+      return;
+    }
+    const packet = readPacket(frame) as ConnectPacket;
+    const { clientId, username, password } = packet;
+    const { directory, limits } = this.#context;
+    const decision = decideConnect(directory(), limits, { clientId, username, password });
+    if (!decision.allow) {
+      this.#refuseConnect(decision);
+      return;
+    }
+    this.#principal = decision.principal;
+    this.#state = "connecting";
+    this.#handlers.identified();
+    this.#channel.bound = limits.payloadBytes + PUBLISH_HEAD_BYTES;
+    this.#channel.hold("connecting");
+    let present = false;
+    const attached = this.#context.sessions.attach(clientId, packet.clean, (error) => {
+      // In the same turn `attached` is not there yet.
+      queueMicrotask(() => this.#opened(packet, present, error));
+    });
+    if (!attached) {
+      this.#refuse(CONNACK.unavailable, "too many connections");
+      return;
+    }
+    this.#session = attached.session;
+    present = attached.present;
+  }
+
+  #opened(packet: ConnectPacket, present: boolean, error: Error | undefined): void {
+    const session = this.#session;
+    if (this.#state !== "connecting" || !session) return;
+    if (error) {
+      this.#refuse(CONNACK.unavailable, "storage failed");
+      return;
+    }
+    const { limits, timings, deadlines, stats, clock } = this.#context;
+    this.#delivery = new Delivery(
+      { clientId: packet.clientId, limits, timings },
+      { ...this.#context, channel: this.#channel },
+    );
+    if (!this.#context.sessions.open(session, this)) {
+      this.close("clientId conflict");
+      return;
+    }
+    this.#channel.write(writeConnack(CONNACK.accepted, present));
+    this.#state = "open";
+    stats.connected++;
+    this.#context.log.debug("connected", { clientId: packet.clientId, clean: packet.clean });
+    deadlines.cancel(this.#deadline);
+    this.#lastPacketMs = clock.monotonicMs();
+    this.#watch(Math.min(packet.keepAliveS, KEEP_ALIVE_MAX_S) * 1_500);
+    this.#delivery.start();
+    this.#channel.release("connecting");
+  }
+
+  #refuseConnect({ code, message }: Denial): void {
+    const reason = code === "too_long" || code === "malformed" ? "invalid param" : "not authorized";
+    // lmq-protocol 1.1: an id over the length is dropped without a word.
+    if (code === "too_long") {
+      this.#context.stats.refused++;
+      this.close(reason, message);
+      return;
+    }
+    this.#refuse(code === "malformed" ? CONNACK.identifier : CONNACK.unauthorized, reason, message);
+  }
+
+  #refuse(returnCode: number, reason: CloseReason, detail?: string): void {
+    this.#context.stats.refused++;
+    this.#channel.write(writeConnack(returnCode, false)); // [MQTT-3.2.2-4]
+    this.close(reason, detail);
+  }
+
+  #publish(packet: PublishPacket): void {
+    const session = this.#session;
+    const principal = this.#principal;
+    if (!session || !principal) return;
+    const { directory, limits, router } = this.#context;
+    const { topic, qos, packetId } = packet;
+    const decision = decidePublish(directory(), limits, { principal, topic });
+    if (!decision.allow) {
+      this.#deny(decision);
+      return;
+    }
+    if (packet.payload.length > limits.payloadBytes) {
+      this.close("invalid param", `The payload is ${packet.payload.length} bytes long.`);
+      return;
+    }
+    this.#rate.count();
+    const isRepeat = qos === 2 && session.received.has(packetId);
+    if (qos === 2 && !isRepeat) {
+      if (session.received.size >= RECEIVED_MAX) {
+        this.close("invalid param", "Too many QoS 2 messages are not released.");
+        return;
+      }
+      session.received.add(packetId);
+    }
+    const { payload } = packet;
+    if (isRepeat || decision.control) {
+      this.#acknowledge(qos, packetId, undefined);
+      return;
+    }
+    if (qos === 0) {
+      router.route({ topic, payload, qos, keep: false }, () => this.#accepted(topic, payload));
+      return;
+    }
+    // The view of the payload lives as long as the chunk it came in.
+    this.#acknowledge(qos, packetId, (done) =>
+      router.route({ topic, payload, qos, keep: !session.clean }, (error) => {
+        if (!error) this.#accepted(topic, payload);
+        else if (qos === 2) session.received.delete(packetId);
+        done(error);
+      }),
+    );
+  }
+
+  #accepted(topic: string, payload: Uint8Array): void {
+    this.#context.stats.accepted++;
+    this.#context.tap?.(topic, payload, this.#session?.clientId ?? "");
+  }
+
+  /** PUBACK or PUBREC, in its turn, once `work` is done; nothing for QoS 0. */
+  #acknowledge(
+    qos: number,
+    packetId: number,
+    work: ((done: (error?: Error) => void) => void) | undefined,
+  ): void {
+    if (qos === 0) return;
+    const kind: AckKind = qos === 1 ? "puback" : "pubrec";
+    this.#reply((done) => (work ? work(done) : done()), writeAck(kind, packetId));
+  }
+
+  /** Sends `bytes` in its turn, once `work` is done; closes when it fails. */
+  #reply(work: (done: (error?: Error) => void) => void, bytes: Buffer): void {
+    const slot = this.#replies.reserve();
+    work((error) => {
+      if (error) {
+        this.close("storage failed", error.message);
+        return;
+      }
+      this.#replies.fill(slot, bytes);
+      if (this.#replies.waiting <= REPLIES_HIGH / 2) this.#channel.release("replies");
+    });
+    const { waiting } = this.#replies;
+    const storageFull = this.#context.storage.pendingBytes > STORAGE_HIGH_BYTES;
+    if (waiting > REPLIES_HIGH || (waiting > 0 && storageFull)) this.#channel.hold("replies");
+  }
+
+  #subscribe(packet: Extract<ClientPacket, { kind: "subscribe" }>): void {
+    const session = this.#session;
+    const principal = this.#principal;
+    if (!session || !principal) return;
+    const { directory, limits, sessions } = this.#context;
+    const controls: boolean[] = [];
+    for (const { filter } of packet.subscriptions) {
+      const decision = decideSubscribe(directory(), limits, { principal, filter });
+      if (!decision.allow) {
+        this.#deny(decision);
+        return;
+      }
+      controls.push(decision.control);
+    }
+    const real = packet.subscriptions.filter((_, i) => !controls[i]);
+    let codes: readonly number[] = [];
+    const slot = this.#replies.reserve();
+    codes = sessions.subscribe(session, real, (error) => {
+      if (error) {
+        this.close("storage failed", error.message);
+        return;
+      }
+      // In the same turn `codes` are not there yet.
+      queueMicrotask(() => {
+        const granted = codes.values();
+        const answer = packet.subscriptions.map(({ qos }, i) =>
+          controls[i] ? qos : (granted.next().value ?? 0x80),
+        );
+        this.#replies.fill(slot, writeSuback(packet.packetId, answer));
+      });
+    });
+  }
+
+  #unsubscribe(packet: Extract<ClientPacket, { kind: "unsubscribe" }>): void {
+    const session = this.#session;
+    if (!session) return;
+    this.#reply(
+      (done) => this.#context.sessions.unsubscribe(session, packet.filters, done),
+      writeUnsuback(packet.packetId),
+    );
+  }
+
+  #deny({ code, message }: Denial): void {
+    this.close(code === "no_permission" ? "resource auth failed" : "invalid param", message);
+  }
+
+  /** [MQTT-3.1.2-24]: closes after `timeoutMs` without a packet; 0 is never. */
+  #watch(timeoutMs: number): void {
+    if (timeoutMs === 0) return;
+    const quietMs = this.#context.clock.monotonicMs() - this.#lastPacketMs;
+    if (quietMs >= timeoutMs) {
+      this.#channel.destroy("no heart");
+      return;
+    }
+    const leftMs = timeoutMs - quietMs;
+    this.#deadline = this.#context.deadlines.after(leftMs, () => this.#watch(timeoutMs));
+  }
+
+  #closed(reason: CloseReason, detail: string | undefined): void {
+    const wasOpen = this.#state === "open";
+    this.#state = "closed";
+    this.#context.deadlines.cancel(this.#deadline);
+    this.#rate.stop();
+    this.#delivery?.end();
+    if (reason === "clientId conflict") this.#context.stats.takeovers++;
+    if (this.#session) this.#context.sessions.detach(this.#session, wasOpen ? this : undefined);
+    const clientId = this.#principal?.clientId.text;
+    this.#context.log.debug("closed", { clientId, address: this.#address, reason, detail });
+    this.#handlers.closed();
+  }
+}

@@ -1,0 +1,83 @@
+import { createServer, type Server, type Socket } from "node:net";
+import { createServer as createTlsServer } from "node:tls";
+import { HoldfastError } from "../../agent/core/errors.ts";
+
+export interface Address {
+  readonly host: string;
+  readonly port: number;
+}
+
+export interface ListenOptions extends Address {
+  /** PEM; with it the listener speaks TLS. */
+  readonly tls: { readonly cert: string; readonly key: string } | undefined;
+}
+
+/** A peer that is silently gone is noticed by the kernel after about this, in milliseconds. */
+const TCP_PROBE_MS = 60_000;
+/** A TLS handshake that takes longer is given up, in milliseconds. */
+const HANDSHAKE_MS = 10_000;
+
+/** One port, TCP or TLS; each connection is given to `accept` with the peer's address. */
+export class Listener {
+  readonly #options: ListenOptions;
+  readonly #accept: (stream: Socket, address: string) => void;
+  readonly #sockets = new Set<Socket>();
+  #server: Server | undefined;
+
+  constructor(
+    options: ListenOptions,
+    deps: { readonly accept: (stream: Socket, address: string) => void },
+  ) {
+    this.#options = options;
+    this.#accept = deps.accept;
+  }
+
+  /** Where it listens; port 0 in the options is any free port. */
+  async start(): Promise<Address> {
+    const { host, port, tls } = this.#options;
+    const server = tls
+      ? createTlsServer({ ...tls, handshakeTimeout: HANDSHAKE_MS }, this.#connected)
+      : createServer({ noDelay: true }, this.#connected);
+    // The raw sockets, so that those still in a handshake can be closed too.
+    server.on("connection", (socket) => this.#track(socket));
+    server.on("tlsClientError", () => undefined);
+    this.#server = server;
+    await new Promise<void>((resolve, reject) => {
+      server.once("error", (cause) => reject(cannotListen(host, port, cause)));
+      server.listen({ host, port }, resolve);
+    });
+    server.on("error", () => undefined); // Of single connections; there is nobody to tell.
+    const address = server.address();
+    return { host, port: typeof address === "object" && address ? address.port : port };
+  }
+
+  /** Takes no more connections, and waits until those there are have ended or `deadline` aborts. */
+  async stop(deadline: AbortSignal): Promise<void> {
+    const server = this.#server;
+    if (!server) return;
+    this.#server = undefined;
+    const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+    const cut = (): void => {
+      for (const socket of this.#sockets) socket.destroy();
+    };
+    if (deadline.aborted) cut();
+    else deadline.addEventListener("abort", cut, { once: true });
+    await closed;
+    deadline.removeEventListener("abort", cut);
+  }
+
+  readonly #connected = (socket: Socket): void => {
+    socket.setNoDelay(true);
+    socket.setKeepAlive(true, TCP_PROBE_MS);
+    this.#accept(socket, socket.remoteAddress ?? "");
+  };
+
+  #track(socket: Socket): void {
+    this.#sockets.add(socket);
+    socket.once("close", () => this.#sockets.delete(socket));
+  }
+}
+
+function cannotListen(host: string, port: number, cause: Error): HoldfastError {
+  return new HoldfastError("connect_failed", `Cannot listen on ${host}:${port}.`, { cause });
+}

@@ -1,0 +1,158 @@
+/**
+ * The HTTP side of the service: the status query of lmq-protocol 7.1 now, by a table of routes to
+ * which the token API and the MQ side are added.
+ *
+ * Invariants
+ * - Headers, bodies, the time for both and the number of connections are bounded; what is over is
+ *   answered where HTTP has an answer, and cut off.
+ * - A handler gets the parameters decoded and the whole body, and returns the answer: status and
+ *   JSON. It never sees the socket.
+ */
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import type { AddressInfo } from "node:net";
+import { describeError, HoldfastError } from "../../agent/core/errors.ts";
+import type { Logger } from "../../agent/core/log.ts";
+
+import type { HttpAnswer, Route } from "./route.ts";
+
+export { type StatusDeps, statusRoute } from "./status-route.ts";
+
+export interface HttpOptions {
+  readonly host: string;
+  readonly port: number;
+}
+
+const HEADER_BYTES = 16_384;
+const BODY_BYTES = 1_048_576;
+const REQUEST_MS = 10_000;
+const CONNECTIONS = 1_000;
+
+export class HttpSide {
+  readonly #options: HttpOptions;
+  readonly #routes: readonly Route[];
+  readonly #log: Logger;
+  #server: Server | undefined;
+
+  constructor(
+    options: HttpOptions,
+    deps: { readonly routes: readonly Route[]; readonly log: Logger },
+  ) {
+    this.#options = options;
+    this.#routes = deps.routes;
+    this.#log = deps.log;
+  }
+
+  /** Where it listens; port 0 in the options is any free port. */
+  async start(): Promise<{ host: string; port: number }> {
+    const { host, port } = this.#options;
+    const server = createServer(
+      {
+        maxHeaderSize: HEADER_BYTES,
+        headersTimeout: REQUEST_MS,
+        requestTimeout: REQUEST_MS,
+        keepAliveTimeout: REQUEST_MS,
+        connectionsCheckingInterval: 1_000,
+      },
+      (request, response) => void this.#answer(request, response),
+    );
+    server.maxConnections = CONNECTIONS;
+    this.#server = server;
+    await new Promise<void>((resolve, reject) => {
+      server.once("error", (cause) =>
+        reject(new HoldfastError("connect_failed", `Cannot listen on ${host}:${port}.`, { cause })),
+      );
+      server.listen({ host, port }, resolve);
+    });
+    return { host, port: (server.address() as AddressInfo).port };
+  }
+
+  /** Lets running requests finish until `deadline` aborts. */
+  async stop(deadline: AbortSignal): Promise<void> {
+    const server = this.#server;
+    if (!server) return;
+    this.#server = undefined;
+    const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+    server.closeIdleConnections();
+    const cut = (): void => server.closeAllConnections();
+    if (deadline.aborted) cut();
+    else deadline.addEventListener("abort", cut, { once: true });
+    await closed;
+    deadline.removeEventListener("abort", cut);
+  }
+
+  async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    let answer: HttpAnswer;
+    try {
+      answer = await this.#handle(request);
+    } catch (error) {
+      this.#log.error("request failed", { path: pathOf(request), error: describeError(error) });
+      answer = failure(500, "failed", "The service failed to answer; its log says why.");
+    }
+    const bytes = Buffer.from(JSON.stringify(answer.body));
+    response.writeHead(answer.status, {
+      "content-type": "application/json",
+      "content-length": bytes.length,
+      // The rest of a body that was refused is not worth reading.
+      ...(request.complete ? {} : { connection: "close" }),
+    });
+    response.end(bytes, () => {
+      if (!request.complete) request.destroy();
+    });
+  }
+
+  async #handle(request: IncomingMessage): Promise<HttpAnswer> {
+    const path = pathOf(request);
+    const routes = this.#routes.filter((one) => one.path === path);
+    const [first] = routes;
+    if (!first) return failure(404, "not_found", "There is nothing at this path.");
+    const route = routes.find(({ method }) => method === request.method);
+    if (!route) return first.wrongMethod;
+    const body = await readBody(request);
+    if (!body) return failure(413, "payload_too_large", `A body has at most ${BODY_BYTES} bytes.`);
+    return route.handle({ parameters: queryOf(request), body });
+  }
+}
+
+function failure(status: number, code: string, message: string): HttpAnswer {
+  return { status, body: { error: { code, message } } };
+}
+
+function pathOf(request: IncomingMessage): string {
+  return (request.url ?? "").split("?", 1)[0] as string;
+}
+
+/** Undefined for an escape that is none, or one that gives no UTF-8. */
+function queryOf(request: IncomingMessage): ReadonlyMap<string, readonly string[]> | undefined {
+  const url = request.url ?? "";
+  const at = url.indexOf("?");
+  const parameters = new Map<string, string[]>();
+  for (const pair of at < 0 ? [] : url.slice(at + 1).split("&")) {
+    if (pair === "") continue;
+    const equals = pair.indexOf("=");
+    const [name, value] = equals < 0 ? [pair, ""] : [pair.slice(0, equals), pair.slice(equals + 1)];
+    try {
+      const key = decode(name);
+      parameters.set(key, [...(parameters.get(key) ?? []), decode(value)]);
+    } catch {
+      return undefined;
+    }
+  }
+  return parameters;
+}
+
+function decode(text: string): string {
+  return decodeURIComponent(text.replaceAll("+", " "));
+}
+
+/** Undefined when it is over the limit; nothing more is read then. */
+async function readBody(request: IncomingMessage): Promise<Buffer | undefined> {
+  if (Number(request.headers["content-length"] ?? 0) > BODY_BYTES) return undefined;
+  const chunks: Buffer[] = [];
+  let length = 0;
+  for await (const chunk of request.iterator({ destroyOnReturn: false })) {
+    length += (chunk as Buffer).length;
+    if (length > BODY_BYTES) return undefined;
+    chunks.push(chunk as Buffer);
+  }
+  return Buffer.concat(chunks);
+}

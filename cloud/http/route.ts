@@ -1,0 +1,20 @@
+import type { JsonValue } from "../../agent/core/json.ts";
+
+export interface HttpRequest {
+  /** All values of each query parameter, URL-decoded. Undefined when the query is malformed. */
+  readonly parameters: ReadonlyMap<string, readonly string[]> | undefined;
+  readonly body: Buffer;
+}
+
+export interface HttpAnswer {
+  readonly status: number;
+  readonly body: JsonValue;
+}
+
+export interface Route {
+  readonly method: "GET" | "POST";
+  readonly path: string;
+  /** What the caller is told when the method is another one. */
+  readonly wrongMethod: HttpAnswer;
+  handle(request: HttpRequest): HttpAnswer | Promise<HttpAnswer>;
+}
