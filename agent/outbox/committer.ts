@@ -23,20 +23,27 @@ export interface CommitterDeps {
   readonly log: Logger;
   readonly latency: RecentLatency;
   readonly onStored: (entry: Entry) => void;
+  /** Some settlements were noted. */
+  readonly onNoted: () => void;
   /** Says whether the entry still waits for the service or was refused. */
   readonly onRefused: (entry: Entry, error: HoldfastError) => "wait" | "refused";
 }
 
 const GROUP_MESSAGES = 4_096;
 const GROUP_BYTES = 2 * 1024 * 1024;
-/** Settlements are noted at the latest after this. */
+/** Settlements are synced at the latest after this. */
 const SETTLE_MS = 1_000;
 /** Between two attempts on a disk that does not take writes. */
 const RETRY_MS = 500;
 
 /**
- * The loop that writes: one synced commit at a time, holding every message whose persist delay is
- * over, or what was settled. Whoever comes while a commit is under way shares the next one.
+ * The loop that writes: one commit at a time, holding every message whose persist delay is over and
+ * a note of what was settled. Whoever comes while a commit is under way shares the next one.
+ *
+ * Messages are always synced. Notes of settlements alone are written at once, so that a kill of the
+ * process repeats nothing that is noted, but synced only every `settleEvery` messages or second: a
+ * power cut may repeat that much. What is settled and not noted yet is `unnoted`; the outbox hands
+ * out so much less, so that in flight and unnoted together stay inside the window (I3).
  */
 export class Committer {
   persisted = 0;
@@ -48,9 +55,12 @@ export class Committer {
   readonly #pending = new Deque<Entry>();
   readonly #touched = new Set<StoredRecord>();
   readonly #unwritten = new Map<string, Write>();
-  #settlements = 0;
-  #firstSettledMs = 0;
+  /** Settled messages that are not on disk as such yet, and those written but not synced. */
+  #unnoted = 0;
+  #unsynced = 0;
+  #firstUnsyncedMs = 0;
   #notBeforeMs = 0;
+  #failing = false;
   #idle = false;
   #online = false;
   #stopping = false;
@@ -95,15 +105,23 @@ export class Committer {
     this.unsafeBytes -= entry.packet.length;
   }
 
+  /** See above. A disk that does not take notes must not stop the drain, so they count no more. */
+  get unnoted(): number {
+    return this.#failing ? 0 : this.#unnoted;
+  }
+
   countPersisted(messages: number): void {
     this.persisted += messages;
   }
 
-  /** A message of this record was settled or dropped; to be noted on disk, a little later. */
+  /** A message of this record was settled or dropped; to be noted on disk. */
   noteGone(record: StoredRecord): void {
-    if (this.#settlements++ === 0) this.#firstSettledMs = this.#deps.clock.monotonicMs();
+    if (this.#unnoted + this.#unsynced === 0) {
+      this.#firstUnsyncedMs = this.#deps.clock.monotonicMs();
+    }
+    this.#unnoted++;
+    if (this.#touched.size === 0) this.#wakeup.notify();
     this.#touched.add(record);
-    if (this.#idle || this.#settlements === this.#options.settleEvery) this.#wakeup.notify();
   }
 
   async #run(signal: AbortSignal): Promise<void> {
@@ -130,7 +148,8 @@ export class Committer {
   /** Milliseconds until something is to be written; infinity when nothing is. */
   #msToNext(): number {
     const now = this.#deps.clock.monotonicMs();
-    const next = Math.min(this.#pendingDueMs(), this.#settlementsDueMs());
+    const notesDueMs = this.#touched.size > 0 || this.#unwritten.size > 0 ? now : this.#syncDueMs();
+    const next = Math.min(this.#pendingDueMs(), notesDueMs);
     return next === Number.POSITIVE_INFINITY ? next : Math.max(next, this.#notBeforeMs) - now;
   }
 
@@ -142,10 +161,12 @@ export class Committer {
     return Number.POSITIVE_INFINITY;
   }
 
-  #settlementsDueMs(): number {
-    if (this.#settlements === 0 && this.#unwritten.size === 0) return Number.POSITIVE_INFINITY;
-    if (this.#stopping || this.#settlements >= this.#options.settleEvery) return 0;
-    return this.#firstSettledMs + SETTLE_MS;
+  /** When the notes must be synced; infinity when there are none. */
+  #syncDueMs(): number {
+    const notes = this.#unnoted + this.#unsynced;
+    if (notes === 0) return Number.POSITIVE_INFINITY;
+    if (this.#stopping || notes >= this.#options.settleEvery) return 0;
+    return this.#firstUnsyncedMs + SETTLE_MS;
   }
 
   #delayMs(): number {
@@ -157,23 +178,34 @@ export class Committer {
   async #commit(): Promise<void> {
     const now = this.#deps.clock.monotonicMs();
     const group = this.#dueEntries(now);
-    if (this.#settlementsDueMs() <= now) this.#noteSettlements();
+    const sync = group.length > 0 || this.#syncDueMs() <= now;
+    const noted = this.#unnoted;
+    this.#noteSettlements(sync);
     const records = pack(group).map((entries) =>
       this.#deps.records.write(entries, this.#options.epoch),
     );
     try {
       const writes = [...this.#unwritten.values(), ...records];
-      if (writes.length > 0) await this.#deps.store.commit(writes, { sync: true });
+      if (writes.length > 0) await this.#deps.store.commit(writes, { sync });
     } catch (cause) {
       this.#failed(group, cause);
       return;
     }
+    this.#failing = false;
     this.#unwritten.clear();
+    this.#noted(noted, sync);
     this.persisted += group.length;
     for (const entry of group) {
       this.unsafeBytes -= entry.packet.length;
       this.#deps.onStored(entry);
     }
+  }
+
+  #noted(noted: number, sync: boolean): void {
+    this.#unnoted -= noted;
+    this.#unsynced = sync ? 0 : this.#unsynced + noted;
+    if (sync) this.#firstUnsyncedMs = this.#deps.clock.monotonicMs();
+    if (noted > 0) this.#deps.onNoted();
   }
 
   #dueEntries(now: number): Entry[] {
@@ -194,7 +226,7 @@ export class Committer {
     return group;
   }
 
-  #noteSettlements(): void {
+  #noteSettlements(sync: boolean): void {
     const { records } = this.#deps;
     for (const record of this.#touched) {
       if (records.ledger.isGone(record.number)) continue;
@@ -203,7 +235,8 @@ export class Committer {
     }
     for (const write of records.ledger.takeWrites()) this.#keep(write);
     this.#touched.clear();
-    this.#settlements = 0;
+    // A sync needs something to write along with; the ledger's head is the smallest there is.
+    if (sync && this.#unwritten.size === 0) this.#keep(records.ledger.throughWrite());
   }
 
   #keep(write: Write): void {
@@ -212,7 +245,8 @@ export class Committer {
 
   #failed(group: readonly Entry[], cause: unknown): void {
     this.#notBeforeMs = this.#deps.clock.monotonicMs() + RETRY_MS;
-    this.#firstSettledMs = this.#notBeforeMs - SETTLE_MS;
+    this.#failing = true;
+    this.#deps.onNoted(); // The drain goes on without notes.
     const error =
       cause instanceof HoldfastError
         ? cause

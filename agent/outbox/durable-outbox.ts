@@ -91,6 +91,7 @@ export class DurableOutbox implements Outbox, Component {
         log: this.#log,
         latency: this.#latency,
         onStored: (entry) => this.#stored(entry),
+        onNoted: () => this.#readable.notify(),
         onRefused: (entry, error) => this.#refused(entry, error),
       },
     );
@@ -120,8 +121,8 @@ export class DurableOutbox implements Outbox, Component {
   async put(message: OutgoingMessage): Promise<Receipt> {
     this.#requireRunning();
     const lane = this.#laneOf(message);
-    const earlier = message.producerId && lane.earlier(message.producerId);
-    if (earlier) return earlier;
+    const earlier = message.producerId === undefined ? undefined : lane.earlier(message.producerId);
+    if (earlier !== undefined) return earlier;
     const packet = this.#encode(message);
     if (this.#committer.unsafeBytes + packet.length > UNSAFE_BYTES) {
       throw new HoldfastError("too_many", "Too many messages wait for the disk at once.");
@@ -132,7 +133,7 @@ export class DurableOutbox implements Outbox, Component {
       this.#append(entry);
       this.#committer.add(entry);
     });
-    if (message.producerId) lane.remember(message.producerId, receipt);
+    if (message.producerId !== undefined) lane.remember(message.producerId, receipt);
     return receipt;
   }
 
@@ -355,8 +356,10 @@ export class DurableOutbox implements Outbox, Component {
     const entries: Entry[] = [];
     let bytes = 0;
     const now = this.#now();
+    const most = limit.messages - this.#committer.unnoted;
+    if (most <= 0) return { entries };
     for (const lane of this.#byPriority) {
-      while (entries.length < limit.messages) {
+      while (entries.length < most) {
         if (lane.mustLoad) return { entries, load: lane };
         const entry = lane.peek();
         if (!entry) break;
@@ -406,17 +409,20 @@ export class DurableOutbox implements Outbox, Component {
 
   #settled(entry: Entry): void {
     if (entry.waiting) this.#answer(entry, "broker");
-    if (entry.place === "fresh") this.#elided++;
+    if (entry.place === "fresh") {
+      this.#elided++;
+      this.#committer.forget(entry);
+    }
     this.#letGo(entry);
   }
 
   /** The message is not ours any more: settled or dropped. */
   #letGo(entry: Entry): void {
+    assert(entry.place !== "gone", "a message goes once");
     const { lane, record } = entry;
     lane.messages--;
     lane.bytes -= entry.packet.length;
     const stored = entry.place === "stored";
-    if (entry.place === "fresh") this.#committer.forget(entry);
     entry.place = "gone";
     if (stored && record) {
       this.#records.markGone(entry, record);
@@ -439,16 +445,18 @@ export class DurableOutbox implements Outbox, Component {
     entry.lane.spill(TAIL_BYTES);
   }
 
-  /** The disk does not take it. What is on its way to the service may still become safe there. */
+  /**
+   * The disk does not take it. While online it may still become safe at the service; offline its
+   * put is refused. One that was sent already stays ours, because it will be sent again.
+   */
   #refused(entry: Entry, error: HoldfastError): "wait" | "refused" {
     if (entry.place === "gone") return "refused";
     if (this.#online) return "wait";
-    entry.place = "gone";
-    entry.lane.messages--;
-    entry.lane.bytes -= entry.packet.length;
     const { waiting } = entry;
     entry.waiting = undefined;
     waiting?.reject(error);
+    if (entry.taken) return "wait";
+    this.#letGo(entry);
     return "refused";
   }
 

@@ -97,12 +97,14 @@ export class Ledger {
       this.#blocks.delete(block);
       writes.push(this.#table.del(blockKey(block)));
     }
-    if (writes.length > 0) {
-      const value = Buffer.alloc(6);
-      value.writeUIntBE(this.#through, 0, 6);
-      writes.push(this.#table.put(THROUGH_KEY, value));
-    }
+    if (writes.length > 0) writes.push(this.throughWrite());
     return writes;
+  }
+
+  throughWrite(): Write {
+    const value = Buffer.alloc(6);
+    value.writeUIntBE(this.#through, 0, 6);
+    return this.#table.put(THROUGH_KEY, value);
   }
 }
 
