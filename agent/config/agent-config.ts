@@ -44,9 +44,7 @@ export function loadConfig(sources: ConfigSources, files: Files = systemFiles): 
 /** `<state.dir>/conf.d`, which is known only after the other sources are. */
 export function ownFolder(sources: ConfigSources, files: Files): string {
   const first = { ...toSources(sources), fileFolders: besideFolders(sources) };
-  const dir = peek(agentTable, first, files)?.state.dir;
-  // With files that cannot be read there is no such folder yet, and loading reports them.
-  return join(dir ?? "/nonexistent", "conf.d");
+  return join(peek(agentTable, first, files).state.dir, "conf.d");
 }
 
 function toSources({ file, environment, flags, folders }: ConfigSources): Sources {

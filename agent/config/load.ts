@@ -57,18 +57,19 @@ export function loadToml<F extends Fields>(
   return { config, warnings: loader.warnings, origins: loader.origins };
 }
 
-/** What a key would be, for callers that must know one key before they know all the sources. */
+/**
+ * What the sources say as far as they can be read, for a caller that must know one key before it
+ * knows all the sources. What is wrong with them is for the load that follows to say.
+ */
 export function peek<F extends Fields>(
   table: Table<F>,
   sources: Sources,
   files: Files,
-): Loaded<Table<F>> | undefined {
-  const problems = new Problems();
-  const layers = readLayers(table, sources, { files, problems });
-  if (problems.count > 0) return undefined;
-  return new Loader(sources, { files, problems }).section(table.fields, [], layers) as Loaded<
-    Table<F>
-  >;
+): Loaded<Table<F>> {
+  const deps = { files, problems: new Problems() };
+  const layers = readLayers(table, sources, deps);
+  const values = new Loader(sources, deps).section(table.fields, [], layers);
+  return values as Loaded<Table<F>>;
 }
 
 type Path = readonly string[];

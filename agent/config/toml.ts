@@ -210,15 +210,14 @@ function nameOf(key: AST.TOMLBare | AST.TOMLQuoted): string {
   return key.type === "TOMLBare" ? key.name : key.value;
 }
 
-/** A missing value is noticed at the start of the next line; it is missing on this one. */
+/** What is missing at the end of a line is noticed at the start of the next; name the former. */
 function lineOf(error: ParseError): number {
-  return error.column === 0 && error.lineNumber > 1 && error.message.startsWith("Unspecified")
-    ? error.lineNumber - 1
-    : error.lineNumber;
+  const isMissing = /^(Unspecified|Unterminated|Missing)/.test(error.message);
+  return error.column === 0 && isMissing ? Math.max(1, error.lineNumber - 1) : error.lineNumber;
 }
 
 function describeSyntax(error: ParseError): string {
-  return `it is not TOML: ${error.message}, at column ${error.column + 1}`;
+  return `it is not TOML: ${error.message}; expected TOML 1.0`;
 }
 
 function decode(bytes: Uint8Array): string | undefined {

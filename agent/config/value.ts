@@ -96,9 +96,9 @@ function readList(node: Node): readonly string[] | undefined {
 function readText(key: Key<unknown>, { text, where }: TextNode): unknown {
   switch (key.type) {
     case "integer":
-      return /^[+-]?\d{1,15}$/.test(text) ? Number(text) : undefined;
+      return /^[+-]?\d{1,16}$/.test(text) ? safely(Number(text)) : undefined;
     case "number":
-      return /^[+-]?\d{1,15}(\.\d+)?(e[+-]?\d{1,3})?$/i.test(text) ? Number(text) : undefined;
+      return /^[+-]?\d+(\.\d+)?(e[+-]?\d{1,3})?$/i.test(text) ? finitely(Number(text)) : undefined;
     case "boolean":
       return text === "true" || text === "false" ? text === "true" : undefined;
     case "list": {
@@ -109,6 +109,14 @@ function readText(key: Key<unknown>, { text, where }: TextNode): unknown {
     default:
       return text;
   }
+}
+
+function safely(value: number): number | undefined {
+  return Number.isSafeInteger(value) ? value : undefined;
+}
+
+function finitely(value: number): number | undefined {
+  return Number.isFinite(value) ? value : undefined;
 }
 
 function inRange(value: number, { min, max }: Key<unknown>): boolean {
