@@ -169,8 +169,8 @@ export class Conversation {
       } catch (error) {
         if (signal.aborted) return;
         if (!isHoldfastError(error) || !error.retryable) throw error;
-        if (error.code === "connection_lost" && ++cuts >= CUTS_BEFORE_GIVING_UP) {
-          throw publishRefused(topic, error);
+        if (error.code !== "not_connected" && ++cuts >= CUTS_BEFORE_GIVING_UP) {
+          throw error.code === "connection_lost" ? publishRefused(topic, error) : error;
         }
         await clock.sleep(REPUBLISH_PAUSE_MS, signal);
         continue;
