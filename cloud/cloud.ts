@@ -1,229 +1,35 @@
 /**
- * The local service: an LMQ-compatible message service for one machine (lmq-protocol), built from
- * storage, broker and HTTP side by hand, top to bottom.
+ * The local service: an LMQ-compatible message service for one machine (lmq-protocol), for
+ * development, tests, demos and small sites.
  *
- * The store comes from outside and is open while the service lives; whoever opened it closes it
- * after `stop`. `start` resolves when every listener takes connections; `ready` then says where.
- * `stop` ends the connections, then waits until all that was promised is on disk.
+ * - `Cloud` is the service over a store that somebody else opened: what tests and the demo use.
+ * - `LocalCloud` is the same with its own store on disk, from a loaded cloud.toml: what the
+ *   subcommand runs.
+ * - `prepareDataFolder` makes what a first start needs, `loadCloudConfig` reads cloud.toml.
+ *
+ * Invariants, and what happens when something is full, broken or restarted, are written where they
+ * are kept: access/access.ts decides, broker/broker.ts talks, storage/storage.ts remembers,
+ * http/http.ts answers queries.
+ *
+ * Not yet here, with their seams: token mode (a second kind of principal in access), notices and
+ * the MQ side (`Broker.publish`, HTTP routes), WebSocket (`Broker.accept` takes any duplex stream),
+ * changes while it runs (the directory is asked at each decision).
  */
-import type { Clock } from "../agent/core/clock.ts";
-import type { Component } from "../agent/core/component.ts";
-import type { Logger } from "../agent/core/log.ts";
-import type { Store } from "../agent/store/store.ts";
-import type { Directory } from "./access/access.ts";
-import {
+export { type CloudConfig, loadCloudConfig } from "./config/config.ts";
+export { type FirstStart, pasteableSections, prepareDataFolder } from "./config/first-start.ts";
+export { LocalCloud, type LocalCloudOptions } from "./local.ts";
+export {
   type Address,
-  Broker,
-  type BrokerLimits,
-  type BrokerStats,
-  type BrokerTimings,
-  Listener,
+  Cloud,
+  type CloudAddresses,
+  type CloudDeps,
+  type CloudLimits,
+  type CloudListen,
+  type CloudOptions,
+  type CloudStats,
+  type CloudTimings,
+  type Directory,
+  defaultLimits,
+  defaultTimings,
   type Tap,
-} from "./broker/broker.ts";
-import { HttpSide, statusRoute } from "./http/http.ts";
-import { CloudStorage } from "./storage/storage.ts";
-
-export type { Directory } from "./access/access.ts";
-export type { Address, BrokerStats, Tap } from "./broker/broker.ts";
-
-export interface CloudLimits extends BrokerLimits {
-  /** Waiting messages of all clients together (lmq-protocol 1.3). */
-  readonly offlinePerInstance: number;
-}
-
-export interface CloudTimings extends BrokerTimings {
-  readonly offlineRetentionMs: number;
-}
-
-/** A transport left out is not listened on; port 0 is any free port. */
-export interface CloudListen {
-  readonly host: string;
-  readonly mqtt?: { readonly port: number };
-  readonly mqtts?: { readonly port: number };
-  readonly http?: { readonly port: number };
-}
-
-export interface CloudOptions {
-  readonly listen: CloudListen;
-  /** PEM; needed for `mqtts`. */
-  readonly tls?: { readonly cert: string; readonly key: string };
-  readonly directory: Directory;
-  readonly limits?: Partial<CloudLimits>;
-  readonly timings?: Partial<CloudTimings>;
-}
-
-export interface CloudDeps {
-  readonly store: Store;
-  readonly clock: Clock;
-  readonly log: Logger;
-  /** Called for each PUBLISH of a client once it is accepted. */
-  readonly tap?: Tap;
-}
-
-/** Where it listens; the keys are those of the transports that were asked for. */
-export interface CloudAddresses {
-  readonly mqtt?: Address;
-  readonly mqtts?: Address;
-  readonly http?: Address;
-}
-
-export interface CloudStats extends BrokerStats {
-  /** Messages on disk for clients that do not have them yet. */
-  readonly waiting: number;
-  readonly expired: number;
-  readonly removedForLimit: number;
-  readonly bufferedBytes: number;
-}
-
-export const defaultLimits: CloudLimits = {
-  payloadBytes: 65_536,
-  topicMax: 128,
-  subscriptions: 30,
-  wildcardsPerParent: 100,
-  clientIdMax: 64,
-  timestampWindowMs: 300_000,
-  offlinePerInstance: 1_000_000,
-  ratePerClient: 0,
-  connectionsPerAddress: 10_000,
-  connections: 20_000,
-  strangers: 5_000,
-  sessions: 100_000,
-  inFlight: 1_000,
-  liveMessages: 10_000,
-  liveBytes: 8_388_608,
-  liveBytesTotal: 268_435_456,
-};
-
-export const defaultTimings: CloudTimings = {
-  ackTimeoutMs: 5_000,
-  offlineBatch: 30,
-  offlineIntervalMs: 5_000,
-  retryLimit: 16,
-  connectTimeoutMs: 10_000,
-  offlineRetentionMs: 259_200_000,
-};
-
-export class Cloud implements Component {
-  readonly name = "cloud";
-  readonly #options: CloudOptions;
-  readonly #log: Logger;
-  readonly #storage: CloudStorage;
-  readonly #broker: Broker;
-  readonly #limits: CloudLimits;
-  readonly #clock: Clock;
-  #listeners: Listener[] = [];
-  #http: HttpSide | undefined;
-  #ready: CloudAddresses | undefined;
-  #life: AbortController | undefined;
-
-  constructor(options: CloudOptions, deps: CloudDeps) {
-    const limits = { ...defaultLimits, ...options.limits };
-    const timings = { ...defaultTimings, ...options.timings };
-    this.#options = options;
-    this.#limits = limits;
-    this.#clock = deps.clock;
-    this.#log = deps.log.child("cloud");
-    this.#storage = new CloudStorage(
-      { offlinePerInstance: limits.offlinePerInstance, retentionMs: timings.offlineRetentionMs },
-      { store: deps.store, clock: deps.clock, log: this.#log },
-    );
-    this.#broker = new Broker(
-      { limits, timings },
-      {
-        storage: this.#storage,
-        directory: () => options.directory,
-        clock: deps.clock,
-        log: this.#log,
-        tap: deps.tap,
-      },
-    );
-  }
-
-  /** Throws `connect_failed` when an address is taken; nothing listens then. */
-  async start(signal: AbortSignal): Promise<void> {
-    if (this.#life) return;
-    const life = new AbortController();
-    this.#life = life;
-    const both = AbortSignal.any([signal, life.signal]);
-    try {
-      await this.#storage.start(both);
-      this.#broker.start(both);
-      this.#ready = await this.#listen();
-    } catch (error) {
-      await this.stop(AbortSignal.abort());
-      throw error;
-    }
-    this.#log.info("listening", {
-      ...Object.fromEntries(
-        Object.entries(this.#ready).map(([k, v]) => [k, `${v.host}:${v.port}`]),
-      ),
-    });
-  }
-
-  /** Undefined before the start and after the stop. */
-  get ready(): CloudAddresses | undefined {
-    return this.#ready;
-  }
-
-  get stats(): CloudStats {
-    return {
-      ...this.#broker.stats,
-      ...this.#storage.stats,
-      bufferedBytes: this.#broker.bufferedBytes,
-    };
-  }
-
-  /** TCP connections of this client id now. */
-  connectionsOf(clientId: string): number {
-    return this.#broker.connectionsOf(clientId);
-  }
-
-  async stop(deadline: AbortSignal): Promise<void> {
-    if (!this.#life) return;
-    this.#broker.stop();
-    const listeners = this.#listeners;
-    this.#listeners = [];
-    this.#ready = undefined;
-    await Promise.all([
-      ...listeners.map((listener) => listener.stop(deadline)),
-      this.#http?.stop(deadline),
-    ]);
-    this.#http = undefined;
-    this.#life.abort();
-    await this.#storage.stop();
-    this.#life = undefined;
-  }
-
-  async #listen(): Promise<CloudAddresses> {
-    const { listen, tls, directory } = this.#options;
-    const addresses: { mqtt?: Address; mqtts?: Address; http?: Address } = {};
-    if (listen.mqtt) addresses.mqtt = await this.#listenMqtt(listen.mqtt.port, undefined);
-    if (listen.mqtts) addresses.mqtts = await this.#listenMqtt(listen.mqtts.port, tls);
-    if (listen.http) {
-      const route = statusRoute({
-        directory: () => directory,
-        limits: this.#limits,
-        clock: this.#clock,
-        connectionsOf: (clientId) => this.#broker.connectionsOf(clientId),
-      });
-      this.#http = new HttpSide(
-        { host: listen.host, port: listen.http.port },
-        { routes: [route], log: this.#log },
-      );
-      addresses.http = await this.#http.start();
-    }
-    return addresses;
-  }
-
-  async #listenMqtt(
-    port: number,
-    tls: { readonly cert: string; readonly key: string } | undefined,
-  ): Promise<Address> {
-    const listener = new Listener(
-      { host: this.#options.listen.host, port, tls },
-      { accept: (stream, address) => this.#broker.accept(stream, address) },
-    );
-    this.#listeners.push(listener);
-    return await listener.start();
-  }
-}
+} from "./service/service.ts";

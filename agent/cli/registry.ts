@@ -18,6 +18,21 @@ export const registry: readonly LazySubcommand[] = [
     load: async () => (await import("./publish.ts")).publish,
   },
   {
+    name: "send",
+    summary: "Send a command to a device and wait for its reply.",
+    load: async () => (await import("./send.ts")).send,
+  },
+  {
+    name: "runs",
+    summary: "Show what was sent earlier and what came back.",
+    load: async () => (await import("./runs.ts")).runs,
+  },
+  {
+    name: "presence",
+    summary: "Say which devices are online.",
+    load: async () => (await import("./presence.ts")).presence,
+  },
+  {
     name: "config",
     summary: "Check, show and change the configuration.",
     load: async () => (await import("./config.ts")).config,
@@ -31,6 +46,11 @@ export const registry: readonly LazySubcommand[] = [
     name: "commands",
     summary: "Show the commands that this device was sent.",
     load: async () => (await import("./commands.ts")).commands,
+  },
+  {
+    name: "cloud",
+    summary: "Run the local message service.",
+    load: async () => (await import("./cloud.ts")).cloud,
   },
   {
     name: "version",

@@ -70,6 +70,7 @@ export const errorTable = {
   plugin_failed: { retryable: true, meaning: "the plugin ended or did not start" },
 
   // local and remote programs
+  listen_failed: { retryable: true, meaning: "the address cannot be listened on" },
   unreachable: { retryable: true, meaning: "the other program is not there" },
   timed_out: { retryable: true, meaning: "no answer came in time" },
   not_found: { retryable: false, meaning: "there is no such thing" },

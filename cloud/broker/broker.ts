@@ -22,6 +22,7 @@
 import type { Duplex } from "node:stream";
 import type { Clock } from "../../agent/core/clock.ts";
 import type { Logger } from "../../agent/core/log.ts";
+import { RepeatLog } from "../../agent/log/log.ts";
 import type { Directory } from "../access/access.ts";
 import type { CloudStorage, Done, Qos } from "../storage/storage.ts";
 import { Budget } from "./budget.ts";
@@ -70,6 +71,7 @@ export class Broker {
       sessions,
       stats,
       router: new Router({ sessions, storage, clock, stats, directory: deps.directory }),
+      closings: new RepeatLog({}, { log: deps.log, clock }),
       deadlines: new Deadlines(clock),
       budget: new Budget(options.limits.liveBytesTotal),
     };

@@ -50,6 +50,15 @@ const STORAGE_HIGH_BYTES = 33_554_432;
 const RECEIVED_MAX = 1_000;
 /** lmq-protocol 1.4: a longer keep-alive is cut to 8 minutes. */
 const KEEP_ALIVE_MAX_S = 480;
+/** Closings that say something is wrong with a client or its configuration. */
+const TELLING: ReadonlySet<CloseReason> = new Set([
+  "not authorized",
+  "resource auth failed",
+  "invalid param",
+  "clientId conflict",
+  "too many connections",
+  "storage failed",
+]);
 
 export interface ClientHandlers {
   /** It has sent a CONNECT that was accepted or refused: it is no stranger any more. */
@@ -381,7 +390,9 @@ export class Client implements Online {
     if (reason === "clientId conflict") this.#context.stats.takeovers++;
     if (this.#session) this.#context.sessions.detach(this.#session, wasOpen ? this : undefined);
     const clientId = this.#principal?.clientId.text;
-    this.#context.log.debug("closed", { clientId, address: this.#address, reason, detail });
+    const fields = { clientId, address: this.#address, reason, detail };
+    this.#context.log.debug("closed", fields);
+    if (TELLING.has(reason)) this.#context.closings.report("info", `closed: ${reason}`, "", fields);
     this.#handlers.closed();
   }
 }

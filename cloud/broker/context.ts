@@ -1,5 +1,6 @@
 import type { Clock } from "../../agent/core/clock.ts";
 import type { Logger } from "../../agent/core/log.ts";
+import type { RepeatLog } from "../../agent/log/log.ts";
 import type { Directory } from "../access/access.ts";
 import type { CloudStorage } from "../storage/storage.ts";
 import type { Budget } from "./budget.ts";
@@ -22,6 +23,8 @@ export interface BrokerContext {
   readonly budget: Budget;
   readonly clock: Clock;
   readonly log: Logger;
+  /** For closings that an operator wants to see, however often they come. */
+  readonly closings: RepeatLog;
   readonly stats: BrokerStats;
   /** Asked at each decision, so that it may change while the service runs. */
   readonly directory: () => Directory;

@@ -79,5 +79,5 @@ export class Listener {
 }
 
 function cannotListen(host: string, port: number, cause: Error): HoldfastError {
-  return new HoldfastError("connect_failed", `Cannot listen on ${host}:${port}.`, { cause });
+  return new HoldfastError("listen_failed", `Cannot listen on ${host}:${port}.`, { cause });
 }

@@ -59,7 +59,7 @@ export class HttpSide {
     this.#server = server;
     await new Promise<void>((resolve, reject) => {
       server.once("error", (cause) =>
-        reject(new HoldfastError("connect_failed", `Cannot listen on ${host}:${port}.`, { cause })),
+        reject(new HoldfastError("listen_failed", `Cannot listen on ${host}:${port}.`, { cause })),
       );
       server.listen({ host, port }, resolve);
     });

@@ -74,8 +74,8 @@ export class CloudStorage {
     this.#clock = deps.clock;
     this.#log = deps.log;
     this.#commits = new GroupCommit(deps.store);
-    this.#messages = deps.store.table("cloud-messages", messageCodec);
-    this.#sessionTable = deps.store.table("cloud-sessions", sessionCodec);
+    this.#messages = deps.store.table("cloud_messages", messageCodec);
+    this.#sessionTable = deps.store.table("cloud_sessions", sessionCodec);
   }
 
   /** Reads what is there; from then on, until `signal` aborts, removes what is over its age. */

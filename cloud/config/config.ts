@@ -1,0 +1,117 @@
+/**
+ * From cloud.toml to the options of the service. The keys are in keys.ts; what a first start writes
+ * is in first-start.ts.
+ */
+import { dirname } from "node:path";
+import { type Files, loadToml, type Report, systemFiles } from "../../agent/config/config.ts";
+import type { CloudLimits, CloudListen, CloudOptions, CloudTimings } from "../service/service.ts";
+import { type CloudToml, cloudTable } from "./keys.ts";
+
+export interface CloudConfig {
+  readonly options: CloudOptions;
+  readonly dataDir: string;
+}
+
+/**
+ * `flags`: `section.key=value`, as the options of the command line give them. Throws
+ * `config_invalid` or `secret_exposed`, with a line for each problem.
+ */
+export function loadCloudConfig(
+  options: {
+    readonly file: string;
+    readonly environment: Readonly<Record<string, string | undefined>>;
+    readonly flags: readonly string[];
+    readonly workingFolder: string;
+  },
+  files: Files = systemFiles,
+): CloudConfig {
+  const { file, environment, flags, workingFolder } = options;
+  const { config } = loadToml(
+    cloudTable,
+    {
+      files: [file],
+      environment,
+      flags,
+      credentialsFolder: environment["CREDENTIALS_DIRECTORY"],
+      folders: { working: workingFolder, home: environment["HOME"] ?? dirname(file) },
+    },
+    {
+      files,
+      finish: (toml, report) => {
+        checkAcross(toml, report);
+        return toml;
+      },
+    },
+  );
+  return { options: toOptions(config, files), dataDir: config.data.dir };
+}
+
+function checkAcross(toml: CloudToml, report: Report): void {
+  for (const transport of ["ws", "wss"] as const) {
+    if (toml.listen[transport] > 0) {
+      const message = "this release does not listen on WebSocket; expected 0, or no such line";
+      report.wrong([`listen.${transport}`], message);
+    }
+  }
+  if (toml.listen.mqtts > 0 && !(toml.tls.cert_file && toml.tls.key_file)) {
+    const message = "it needs a certificate; expected tls.cert_file and tls.key_file too";
+    report.wrong(["listen.mqtts", "tls.cert_file", "tls.key_file"], message);
+  }
+  for (const [i, account] of toml.accounts.entries()) {
+    if (!account.secret) {
+      report.wrong([`accounts.${i}.secret`], "an account has no secret; expected one");
+    }
+  }
+}
+
+function toOptions(toml: CloudToml, files: Files): CloudOptions {
+  const { instance, accounts, tls } = toml;
+  const read = (name: string): string => Buffer.from(files.read(name) ?? []).toString("utf8");
+  return {
+    listen: toListen(toml.listen),
+    ...(tls.cert_file && tls.key_file
+      ? { tls: { cert: read(tls.cert_file), key: read(tls.key_file) } }
+      : {}),
+    directory: {
+      accounts: new Map(accounts.map((one) => [one.access_key, one.secret?.reveal() ?? ""])),
+      instanceId: instance.id,
+      groups: new Set(instance.groups),
+      topics: new Map(instance.topics.map(({ name, ordered }) => [name, { ordered }])),
+    },
+    limits: toLimits(toml),
+    timings: toTimings(toml.timings),
+  };
+}
+
+function toListen({ host, mqtt, mqtts, http }: CloudToml["listen"]): CloudListen {
+  return {
+    host,
+    ...(mqtt > 0 && { mqtt: { port: mqtt } }),
+    ...(mqtts > 0 && { mqtts: { port: mqtts } }),
+    ...(http > 0 && { http: { port: http } }),
+  };
+}
+
+function toLimits({ limits, timings }: CloudToml): Partial<CloudLimits> {
+  return {
+    payloadBytes: limits.payload_bytes,
+    topicMax: limits.topic_max,
+    subscriptions: limits.subscriptions,
+    clientIdMax: limits.client_id_max,
+    offlinePerInstance: limits.offline_per_instance,
+    connectionsPerAddress: limits.connections_per_address,
+    ratePerClient: limits.rate_per_client,
+    timestampWindowMs: timings.timestamp_window_ms,
+  };
+}
+
+function toTimings(timings: CloudToml["timings"]): CloudTimings {
+  return {
+    ackTimeoutMs: timings.ack_timeout_ms,
+    offlineBatch: timings.offline_batch,
+    offlineIntervalMs: timings.offline_interval_ms,
+    retryLimit: timings.retry_limit,
+    connectTimeoutMs: timings.connect_timeout_ms,
+    offlineRetentionMs: timings.offline_retention_ms,
+  };
+}

@@ -1,0 +1,57 @@
+import type { Clock } from "../agent/core/clock.ts";
+import type { Component } from "../agent/core/component.ts";
+import type { Logger } from "../agent/core/log.ts";
+import { DatabaseStore, openLevel } from "../agent/store/store.ts";
+import {
+  Cloud,
+  type CloudAddresses,
+  type CloudOptions,
+  type CloudStats,
+  type Tap,
+} from "./service/service.ts";
+
+export interface LocalCloudOptions {
+  readonly service: CloudOptions;
+  /** The folder of its database; made if it is not there. */
+  readonly dataDir: string;
+}
+
+/** The service with its own store on disk: the store opens first and closes last. */
+export class LocalCloud implements Component {
+  readonly name = "local-cloud";
+  readonly #store: DatabaseStore;
+  readonly #cloud: Cloud;
+
+  constructor(
+    options: LocalCloudOptions,
+    deps: { readonly clock: Clock; readonly log: Logger; readonly tap?: Tap },
+  ) {
+    const { log } = deps;
+    this.#store = new DatabaseStore({ dir: options.dataDir }, { openDatabase: openLevel, log });
+    this.#cloud = new Cloud(options.service, { ...deps, store: this.#store });
+  }
+
+  /** Throws `store_locked` when another process serves from this folder. */
+  async start(signal: AbortSignal): Promise<void> {
+    await this.#store.start();
+    try {
+      await this.#cloud.start(signal);
+    } catch (error) {
+      await this.#store.stop();
+      throw error;
+    }
+  }
+
+  get ready(): CloudAddresses | undefined {
+    return this.#cloud.ready;
+  }
+
+  get stats(): CloudStats {
+    return this.#cloud.stats;
+  }
+
+  async stop(deadline: AbortSignal): Promise<void> {
+    await this.#cloud.stop(deadline);
+    await this.#store.stop();
+  }
+}
