@@ -1,0 +1,173 @@
+/**
+ * The end of a command: its journal entry and its final reply are one synced commit. A commit that
+ * fails is tried again, with back-off, for as long as the agent runs: the result stays in memory,
+ * the room for its reply stays held, and the command still counts against `max_queued`, so a dead
+ * disk stops admissions instead of filling the memory. What is not on disk when the agent stops
+ * ends `interrupted` at the next start.
+ */
+import { backoffMs } from "../core/backoff.ts";
+import { describeError, HoldfastError, isHoldfastError } from "../core/errors.ts";
+import { limits } from "../core/limits.ts";
+import { encodedPublishSize } from "../core/publish-packet.ts";
+import type { Staged } from "../outbox/outbox.ts";
+import { encodeReply, finalStatuses } from "../protocol/reply.ts";
+import type { Counts } from "./counts.ts";
+import type { CommandResult } from "./dispatcher.ts";
+import type { Journal, JournalEntry, JournalFinal } from "./journal.ts";
+import { bounds, type CommandsDeps, REPLY_LANE } from "./options.ts";
+import type { Ticket } from "./ticket.ts";
+
+export interface FinisherDeps
+  extends Pick<CommandsDeps, "store" | "outbox" | "clock" | "random" | "log"> {
+  readonly journal: Journal;
+  readonly counts: Counts;
+}
+
+interface Ending {
+  readonly entry: JournalEntry;
+  readonly final: JournalFinal;
+  readonly payload: Uint8Array;
+}
+
+export class Finisher {
+  readonly #clientId: string;
+  readonly #deps: FinisherDeps;
+  #finished = 0;
+
+  constructor(options: { readonly clientId: string }, deps: FinisherDeps) {
+    this.#clientId = options.clientId;
+    this.#deps = deps;
+  }
+
+  /** Commands that ended since the process started. */
+  get finished(): number {
+    return this.#finished;
+  }
+
+  /** Resolves with true when the end is on disk, with false when `signal` aborted before. */
+  async finish(ticket: Ticket, result: CommandResult, signal: AbortSignal): Promise<boolean> {
+    const { outbox, clock, random } = this.#deps;
+    let ending = this.#endingOf(ticket.entry, result);
+    let reservation = ticket.reservation;
+    if (reservation && this.#sizeOf(ending) > reservation.bytes) {
+      const larger = outbox.reserve(REPLY_LANE, this.#sizeOf(ending));
+      if (larger) {
+        reservation.release();
+        reservation = larger;
+      } else ending = this.#endingOf(ticket.entry, noRoom(ending.payload.length, "lane"));
+    }
+    let staged: Staged | undefined;
+    for (let attempt = 0; !signal.aborted; attempt++) {
+      try {
+        staged ??= outbox.stage(this.#message(ending), reservation);
+        await this.#commit([ending], [staged]);
+        return true;
+      } catch (error) {
+        this.#noteFailure(ending, error);
+        if (isHoldfastError(error, "payload_too_large")) {
+          ending = this.#endingOf(ticket.entry, noRoom(ending.payload.length, "message"));
+        }
+        await clock.sleep(backoffMs(attempt, bounds.finishRetry, random), signal);
+      }
+    }
+    if (staged) staged.abandoned();
+    else reservation?.release();
+    return false;
+  }
+
+  /**
+   * Many commands with one commit, for the start, when no room is held for their replies. Throws
+   * what the outbox or the store throws; then nothing has changed.
+   */
+  async finishAll(entries: readonly JournalEntry[], result: CommandResult): Promise<void> {
+    const endings = entries.map((entry) => this.#endingOf(entry, result));
+    const staged: Staged[] = [];
+    try {
+      for (const ending of endings) staged.push(this.#deps.outbox.stage(this.#message(ending)));
+      await this.#commit(endings, staged);
+    } catch (error) {
+      for (const one of staged) one.abandoned();
+      throw error;
+    }
+  }
+
+  async #commit(endings: readonly Ending[], staged: readonly Staged[]): Promise<void> {
+    const { store, journal, counts } = this.#deps;
+    const writes = [
+      ...endings.flatMap(({ entry, final }) => journal.finish(entry, final)),
+      ...staged.flatMap((one) => one.writes),
+    ];
+    await store.commit(writes, { sync: true });
+    for (const one of staged) one.committed();
+    for (const { final } of endings) {
+      journal.finished(final);
+      counts.add(`ended_${final.status}`);
+      this.#finished++;
+    }
+  }
+
+  #message(ending: Ending): { topic: string; payload: Uint8Array; lane: string } {
+    return { topic: ending.entry.replyTo, payload: ending.payload, lane: REPLY_LANE };
+  }
+
+  #sizeOf(ending: Ending): number {
+    return encodedPublishSize(Buffer.byteLength(ending.entry.replyTo), ending.payload.length);
+  }
+
+  #noteFailure(ending: Ending, error: unknown): void {
+    const code = isHoldfastError(error) ? error.code : "unexpected";
+    const { id } = ending.entry.command;
+    this.#deps.log.warn("command end not recorded", { id, code, error: describeError(error) });
+    this.#deps.counts.add("finish_retried");
+  }
+
+  #endingOf(entry: JournalEntry, result: CommandResult): Ending {
+    const payload = this.#encode(entry, result);
+    if (payload.length > limits.payloadBytes) {
+      return this.#endingOf(entry, noRoom(payload.length, "message"));
+    }
+    const reply = Buffer.from(payload).toString("utf8");
+    const status = (JSON.parse(reply) as { status: string }).status;
+    return { entry, payload, final: { status, at: this.#deps.clock.wallMs(), reply } };
+  }
+
+  /** A result that cannot be said in JSON is a failure of the handler. */
+  #encode(entry: JournalEntry, result: CommandResult): Uint8Array {
+    const head = { id: entry.command.id, device: this.#clientId, at: this.#deps.clock.wallMs() };
+    try {
+      return encodeReply({ ...head, ...checked(result) });
+    } catch (error) {
+      const why = error instanceof Error ? error.message : String(error);
+      return encodeReply({ ...head, ...failed("handler_failed", why) });
+    }
+  }
+}
+
+export function failed(code: string, message: string): CommandResult {
+  return { status: "failed", error: { code, message: message.slice(0, bounds.errorMessageChars) } };
+}
+
+/** Only what belongs in a reply; throws for what is no result at all. */
+function checked(result: CommandResult): CommandResult {
+  if (!finalStatuses.includes(result?.status)) {
+    throw new HoldfastError("handler_failed", "The plugin gave something that is no result.");
+  }
+  if (result.status === "succeeded") {
+    return { status: "succeeded", result: result.result ?? null };
+  }
+  const { code, message, details } = result.error;
+  if (typeof code !== "string" || typeof message !== "string") {
+    throw new HoldfastError("handler_failed", "The plugin gave an error without code or message.");
+  }
+  const short = message.slice(0, bounds.errorMessageChars);
+  return { status: result.status, error: { code, message: short, ...(details && { details }) } };
+}
+
+function noRoom(bytes: number, where: "lane" | "message"): CommandResult {
+  const details = { bytes, limit: limits.payloadBytes };
+  const message =
+    where === "message"
+      ? `The result is ${bytes} bytes long and does not fit one message.`
+      : `The result is ${bytes} bytes long and the device has no room to keep it.`;
+  return { status: "failed", error: { code: "no_room", message, details } };
+}

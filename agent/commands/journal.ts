@@ -1,0 +1,257 @@
+/**
+ * The durable record of commands: what makes a command id take effect at most once (I4) and keeps
+ * its one final reply (I5).
+ *
+ * On disk, two tables. `journal`: `<id>/<hash of the sender>` -> the entry, with the command and,
+ * once it has ended, the bytes of its final reply. `journal-order`: a dense number -> the key and
+ * what pruning needs to know, so that listing and pruning read small records in order of admission.
+ *
+ * Full: finished entries go by age, count and bytes, but none before its `expiresAt`, and none
+ * while the clock is not trusted, because forgetting a command that can still arrive would let it
+ * run twice. Over twice the bounds `full` says so, and nothing more is admitted.
+ * Corrupt: an entry that cannot be read keeps its key, so `find` throws `store_damaged`, and the
+ * caller must not run that command. Restarted: `open` counts, and tells which have not ended.
+ */
+import { createHash } from "node:crypto";
+import { assert } from "../core/assert.ts";
+import type { Clock } from "../core/clock.ts";
+import { HoldfastError, isHoldfastError } from "../core/errors.ts";
+import { jsonCodec, type Store, type Table, type Write } from "../store/store.ts";
+import type { Command } from "./dispatcher.ts";
+import { bounds, type JournalBounds } from "./options.ts";
+
+export interface JournalEntry {
+  readonly seq: number;
+  readonly command: Command;
+  /** SHA-256 of the bytes as sent. */
+  readonly digest: string;
+  readonly replyTo: string;
+  readonly bootId: string;
+  /** Unix milliseconds. */
+  readonly admittedAt: number;
+  /** What the entry takes on disk, about. */
+  readonly bytes: number;
+  readonly final?: JournalFinal;
+}
+
+export interface JournalFinal {
+  readonly status: string;
+  /** Unix milliseconds. */
+  readonly at: number;
+  /** The payload of the final reply, JSON text. */
+  readonly reply: string;
+}
+
+interface OrderRecord {
+  readonly key: string;
+  readonly admittedAt: number;
+  readonly expiresAt: number;
+  readonly bytes: number;
+  readonly final: boolean;
+}
+
+/** What an entry takes beside its command and its reply. */
+const ENTRY_OVERHEAD_BYTES = 512;
+const SEQ_DIGITS = 16;
+
+/** Names a command: key and id, for an unsigned one sender and id. Printable ASCII. */
+export function journalKey(command: Pick<Command, "id" | "kid" | "from">): string {
+  const who = command.kid === undefined ? `from\0${command.from}` : `kid\0${command.kid}`;
+  return `${command.id}/${createHash("sha256").update(who).digest("hex").slice(0, 32)}`;
+}
+
+export class Journal {
+  readonly #bounds: JournalBounds;
+  readonly #store: Store;
+  readonly #clock: Clock;
+  readonly #entries: Table<JournalEntry>;
+  readonly #order: Table<OrderRecord>;
+  #lastSeq = 0;
+  #count = 0;
+  #bytes = 0;
+  /** Where the next step of pruning goes on; wraps at the end. */
+  #pruneFrom = "";
+  #pruning = false;
+
+  constructor(options: JournalBounds, deps: { readonly store: Store; readonly clock: Clock }) {
+    this.#bounds = options;
+    this.#store = deps.store;
+    this.#clock = deps.clock;
+    this.#entries = deps.store.table("journal", jsonCodec(toEntry));
+    this.#order = deps.store.table("journal-order", jsonCodec(toOrder));
+  }
+
+  get count(): number {
+    return this.#count;
+  }
+
+  /** Nothing more may be admitted until something was pruned. */
+  get full(): boolean {
+    const { maxEntries, maxBytes } = this.#bounds;
+    const factor = bounds.journalOverflow;
+    return this.#count >= maxEntries * factor || this.#bytes >= maxBytes * factor;
+  }
+
+  /** Over the bounds that pruning keeps, where it can. */
+  get crowded(): boolean {
+    return this.#count > this.#bounds.maxEntries || this.#bytes > this.#bounds.maxBytes;
+  }
+
+  /** Reads the order table once; gives the keys of the commands that have not ended. */
+  async open(): Promise<readonly string[]> {
+    const unfinished: string[] = [];
+    this.#count = 0;
+    this.#bytes = 0;
+    for await (const [key, record] of this.#order.range({ limit: Number.MAX_SAFE_INTEGER })) {
+      this.#lastSeq = Number(key);
+      this.#count++;
+      this.#bytes += record.bytes;
+      if (!record.final) unfinished.push(record.key);
+    }
+    return unfinished;
+  }
+
+  /** Throws `store_damaged` for an entry that was there and cannot be read. */
+  find(key: string): Promise<JournalEntry | undefined> {
+    return this.#entries.get(key);
+  }
+
+  /**
+   * A new entry, not yet written. `replaces`: one of the same command whose commit was reported as
+   * failed and that is on disk all the same; its number is used again.
+   */
+  makeEntry(
+    fields: Omit<JournalEntry, "seq" | "bytes" | "final">,
+    size: number,
+    replaces?: JournalEntry,
+  ): JournalEntry {
+    const seq = replaces?.seq ?? ++this.#lastSeq;
+    return { ...fields, seq, bytes: size + ENTRY_OVERHEAD_BYTES };
+  }
+
+  admission(entry: JournalEntry): readonly Write[] {
+    const key = journalKey(entry.command);
+    return [this.#entries.put(key, entry), this.#order.put(seqKey(entry.seq), toRecord(entry))];
+  }
+
+  /** To be called once for each entry whose admission was committed. */
+  admitted(entry: JournalEntry): void {
+    this.#count++;
+    this.#bytes += entry.bytes;
+  }
+
+  /** The writes that end a command, to share one synced commit with its reply. */
+  finish(entry: JournalEntry, final: JournalFinal): readonly Write[] {
+    assert(entry.final === undefined, "a command ends once");
+    const ended = { ...entry, final, bytes: entry.bytes + final.reply.length };
+    return this.admission(ended);
+  }
+
+  finished(final: JournalFinal): void {
+    this.#bytes += final.reply.length;
+  }
+
+  /**
+   * One bounded step: looks at some entries and forgets those that may be. Resolves with how many
+   * went; throws `store_not_writable`.
+   */
+  async prune(): Promise<number> {
+    if (this.#pruning || !this.#clock.trusted()) return 0;
+    this.#pruning = true;
+    try {
+      return await this.#pruneStep();
+    } finally {
+      this.#pruning = false;
+    }
+  }
+
+  /** Newest first; `before` is the number of the last one that was seen, undefined at the start. */
+  async list(
+    before: number | undefined,
+    limit: number,
+  ): Promise<{ readonly entries: readonly JournalEntry[]; readonly next: number | undefined }> {
+    const lte = before === undefined ? {} : { lte: seqKey(before - 1) };
+    const entries: JournalEntry[] = [];
+    let seen = 0;
+    let last: number | undefined;
+    for await (const [key, record] of this.#order.range({ ...lte, limit, reverse: true })) {
+      seen++;
+      last = Number(key);
+      const entry = await this.#readOrSkip(record.key);
+      if (entry) entries.push(entry);
+    }
+    return { entries, next: seen === limit ? last : undefined };
+  }
+
+  /** All commands with this id: several senders may have used it. */
+  async *withId(id: string): AsyncIterable<JournalEntry> {
+    const range = { gt: `${id}/`, lte: `${id}/~`, limit: 100 };
+    for await (const [, entry] of this.#entries.range(range)) yield entry;
+  }
+
+  async #pruneStep(): Promise<number> {
+    const writes: Write[] = [];
+    let freed = 0;
+    let gone = 0;
+    let seen = 0;
+    let last = "";
+    const range = { gt: this.#pruneFrom, limit: bounds.pruneStep };
+    for await (const [key, record] of this.#order.range(range)) {
+      seen++;
+      last = key;
+      if (!this.#mayForget(record, { gone, freed })) continue;
+      writes.push(this.#entries.del(record.key), this.#order.del(key));
+      freed += record.bytes;
+      gone++;
+    }
+    // Not synced: a deletion that a power cut takes back is made again.
+    if (gone > 0) await this.#store.commit(writes, { sync: false });
+    // A step that came to the end goes back to the oldest at once, or new ones would hold it there.
+    this.#pruneFrom = seen === bounds.pruneStep ? last : "";
+    this.#count -= gone;
+    this.#bytes -= freed;
+    return gone;
+  }
+
+  #mayForget(record: OrderRecord, so: { readonly gone: number; readonly freed: number }): boolean {
+    const nowMs = this.#clock.wallMs();
+    if (!record.final || record.expiresAt >= nowMs) return false;
+    return (
+      nowMs - record.admittedAt > this.#bounds.maxAgeMs ||
+      this.#count - so.gone > this.#bounds.maxEntries ||
+      this.#bytes - so.freed > this.#bounds.maxBytes
+    );
+  }
+
+  async #readOrSkip(key: string): Promise<JournalEntry | undefined> {
+    try {
+      return await this.#entries.get(key);
+    } catch (error) {
+      if (isHoldfastError(error, "store_damaged")) return undefined;
+      throw error;
+    }
+  }
+}
+
+function seqKey(seq: number): string {
+  return String(Math.max(seq, 0)).padStart(SEQ_DIGITS, "0");
+}
+
+function toRecord(entry: JournalEntry): OrderRecord {
+  const { command, admittedAt, bytes } = entry;
+  const { expiresAt } = command;
+  return { key: journalKey(command), admittedAt, expiresAt, bytes, final: !!entry.final };
+}
+
+/** The store's checksum vouches for the content, so these check only what table it is from. */
+function toEntry(value: unknown): JournalEntry {
+  const entry = value as JournalEntry;
+  if (typeof entry?.command?.id !== "string") throw new HoldfastError("store_damaged");
+  return entry;
+}
+
+function toOrder(value: unknown): OrderRecord {
+  const record = value as OrderRecord;
+  if (typeof record?.key !== "string") throw new HoldfastError("store_damaged");
+  return record;
+}
