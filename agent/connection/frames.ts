@@ -117,6 +117,8 @@ export class FrameScanner {
       this.#connackSeen = true;
     }
     if (frame.type === TYPE.publish) return this.#judgePublish(data, frame, out);
+    const flags = frame.type === TYPE.pubrel ? 2 : 0;
+    if ((frame.first & 0x0f) !== flags) return broken(out, "reserved flags are set"); // [MQTT-2.2.2-2]
     if (frame.length > MAX_CONTROL_BYTES) return broken(out, "a control packet is far too long");
     switch (frame.type) {
       case TYPE.puback:

@@ -250,7 +250,7 @@ export class InboundConnection {
     const held: Held = { message, bytes, taken: false, counted: true };
     if (qos > 0) this.#held.add(held);
     if (this.#inbox.deliver(held)) return;
-    const error = new Error("More came in than one read can bring.");
+    const error = new Error("more came in than one read can bring");
     this.#link.abort({ reason: "protocol", error });
   }
 

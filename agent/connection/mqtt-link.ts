@@ -144,7 +144,7 @@ export class MqttLink {
 
   /** QoS 1: resolves on PUBACK. Throws why the link ended. */
   publish(topic: string, payload: Uint8Array | string, qos: 0 | 1): Promise<void> {
-    const bytes = typeof payload === "string" ? Buffer.from(payload) : Buffer.from(payload);
+    const bytes = typeof payload === "string" ? payload : Buffer.from(payload);
     return this.#whileOpen((resolve, reject) => {
       const client = this.#liveClient(reject);
       client?.publish(topic, bytes, { qos }, (error) => {
@@ -313,7 +313,11 @@ export function closeError(close: Close): HoldfastError {
     case "takeover":
       return new HoldfastError("takeover");
     default:
-      return new HoldfastError("protocol_error", "The service broke the protocol.", { cause });
+      return new HoldfastError(
+        "protocol_error",
+        `The service broke the protocol: ${cause?.message ?? "unknown"}.`,
+        { cause },
+      );
   }
 }
 

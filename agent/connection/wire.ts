@@ -121,11 +121,11 @@ export class Wire extends Duplex {
       for (const part of scanned.pass) if (!this.#ended && !this.push(part)) this.#wanted = false;
     } catch (cause) {
       // The parser of mqtt.js runs within push; what it throws is about the bytes.
-      const error = new Error("A packet cannot be read.", { cause });
+      const error = new Error("a packet cannot be read", { cause });
       this.#finish({ reason: "protocol", error });
     }
     if (scanned.error !== undefined) {
-      const error = new Error(`The service broke the protocol: ${scanned.error}.`);
+      const error = new Error(scanned.error);
       this.#finish({ reason: "protocol", error });
     } else if (scanned.disconnect !== undefined) {
       this.#finish(disconnected(scanned.disconnect));
