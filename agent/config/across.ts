@@ -127,9 +127,17 @@ function checkTlsFiles({ auth, tls }: Config, report: Report, files: Files): voi
   };
   for (const [name, path] of Object.entries(named)) {
     if (path === "") continue;
-    if (files.mode(path) === undefined) {
-      report.wrong([name], `there is no file ${path}; expected a PEM file`);
+    if (!canBeRead(path, files)) {
+      report.wrong([name], `there is no file ${path} that can be read; expected a PEM file`);
     } else if (name.endsWith("key_file")) report.exposed(name, path);
+  }
+}
+
+function canBeRead(path: string, files: Files): boolean {
+  try {
+    return files.read(path) !== undefined;
+  } catch {
+    return false;
   }
 }
 

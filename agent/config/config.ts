@@ -27,21 +27,17 @@ export { renderDocs } from "./docs.ts";
 export { type Files, systemFiles } from "./files.ts";
 export { agentTable, type Config } from "./keys.ts";
 export { type LoadResult, loadToml, type Report, type Warning } from "./load.ts";
-export type { Where } from "./node.ts";
 export { Secret } from "./secret.ts";
-export { type SetResult, setValue } from "./set.ts";
+export { setValue } from "./set.ts";
 export { getValue, renderConfig } from "./show.ts";
-export type { Sources } from "./sources.ts";
 export {
   choice,
   defineTable,
   flag,
-  free,
   integer,
   type Loaded,
   list,
   listKeys,
-  named,
   number,
   path,
   secret,
@@ -49,4 +45,4 @@ export {
   tables,
   text,
 } from "./table.ts";
-export { formatTomlValue, type TomlValue } from "./toml.ts";
+export { formatTomlValue } from "./toml.ts";

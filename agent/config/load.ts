@@ -2,6 +2,7 @@
  * From sources to one typed object. Every layer is checked, also where a later one wins: a wrong
  * value that is hidden today breaks the day the other one is taken away.
  */
+import { describeError } from "../core/errors.ts";
 import { type Files, systemFiles } from "./files.ts";
 import { loadFree } from "./free.ts";
 import { describeNode, formatPath, type Node, type TableNode, type Where } from "./node.ts";
@@ -256,7 +257,7 @@ class Loader {
     try {
       bytes = this.#files.read(name);
     } catch (error) {
-      return { wrong: `${name} cannot be read: ${String(error)}` };
+      return { wrong: `${name} cannot be read (${describeError(error)})` };
     }
     if (!bytes) return { wrong: `there is no file ${name}; expected one with the secret in it` };
     const value = withoutNewline(bytes);
@@ -267,9 +268,18 @@ class Loader {
   #refuseExposed(name: string, path: Path): void {
     if (this.#checkedFiles.has(name)) return;
     this.#checkedFiles.add(name);
-    const mode = this.#files.mode(name);
+    const mode = this.#modeOf(name);
     if (mode !== undefined && (mode & READABLE_BY_OTHERS) !== 0) {
       this.#problems.addExposed(name, path, mode);
+    }
+  }
+
+  /** Undefined also for a file that may not be looked at; reading it then says why. */
+  #modeOf(name: string): number | undefined {
+    try {
+      return this.#files.mode(name);
+    } catch {
+      return undefined;
     }
   }
 

@@ -1,4 +1,5 @@
 import { join } from "node:path";
+import { describeError } from "../core/errors.ts";
 import type { Files } from "./files.ts";
 import { formatPath, type TableNode, tableNode, type Where } from "./node.ts";
 import type { Problems } from "./problems.ts";
@@ -32,27 +33,34 @@ export function readLayers(
   const layers: (TableNode | undefined)[] = [];
   for (const name of sources.files) layers.push(readFile(name, files, problems));
   for (const folder of sources.fileFolders ?? []) {
-    for (const name of files.list(folder)) {
+    for (const name of listFolder(folder, files, problems)) {
       if (!name.endsWith(".toml") || name.startsWith(".")) continue;
       layers.push(readFile(join(folder, name), files, problems));
     }
   }
-  layers.push(readCredentials(table, sources, files));
+  layers.push(readCredentials(table, sources, { files, problems }));
   layers.push(readEnvironment(sources, problems));
   for (const flag of sources.flags ?? []) layers.push(readFlag(flag, problems));
   return layers.filter((layer) => layer !== undefined);
 }
 
+/** A folder that may not be entered is a problem, one that is not there is none. */
+function listFolder(folder: string, files: Files, problems: Problems): readonly string[] {
+  try {
+    return files.list(folder);
+  } catch (error) {
+    const where: Where = { source: "file", name: folder };
+    problems.add(where, [], `the folder cannot be read (${describeError(error)})`);
+    return [];
+  }
+}
+
 function readFile(name: string, files: Files, problems: Problems): TableNode | undefined {
   const where: Where = { source: "file", name };
-  let bytes: Uint8Array | undefined;
-  try {
-    bytes = files.read(name);
-  } catch (error) {
-    problems.add(where, [], `the file cannot be read: ${String(error)}`);
-    return undefined;
-  }
+  const before = problems.count;
+  const bytes = tryRead(name, where, { files, problems });
   if (bytes === undefined) {
+    if (problems.count > before) return undefined;
     problems.add(where, [], "there is no such file; expected the configuration");
     return undefined;
   }
@@ -62,6 +70,19 @@ function readFile(name: string, files: Files, problems: Problems): TableNode | u
   return undefined;
 }
 
+function tryRead(
+  name: string,
+  where: Where,
+  { files, problems }: { readonly files: Files; readonly problems: Problems },
+): Uint8Array | undefined {
+  try {
+    return files.read(name);
+  } catch (error) {
+    problems.add(where, [], `the file cannot be read (${describeError(error)})`);
+    return undefined;
+  }
+}
+
 /**
  * The permissions of these files are systemd's: it hands them out read-only, in a folder of the
  * service alone, sometimes by an access list that shows as group-readable.
@@ -69,16 +90,16 @@ function readFile(name: string, files: Files, problems: Problems): TableNode | u
 function readCredentials(
   table: Table<Fields>,
   { credentialsFolder }: Sources,
-  files: Files,
+  { files, problems }: { readonly files: Files; readonly problems: Problems },
 ): TableNode | undefined {
   if (!credentialsFolder) return undefined;
   const root = tableNode({ source: "credential", name: credentialsFolder });
   for (const { path, key } of listKeys(table)) {
     if (key.type !== "secret" || path.includes("*")) continue;
     const name = join(credentialsFolder, path.join("."));
-    const bytes = files.read(name);
-    if (!bytes) continue;
     const where: Where = { source: "credential", name };
+    const bytes = tryRead(name, where, { files, problems });
+    if (!bytes) continue;
     insert(root, path, { kind: "text", where, text: withoutNewline(bytes) });
   }
   return root;

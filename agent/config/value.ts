@@ -21,7 +21,7 @@ export function readValue(key: Key<unknown>, node: Node, folders: Folders): Read
   }
   if (typeof value === "string" && key.oneOf && !key.oneOf.includes(value)) {
     const hint = didYouMean(value, key.oneOf);
-    return { wrong: `it is ${JSON.stringify(value)}; expected ${expectation(key)}${hint}` };
+    return { wrong: `it is ${show(value)}; expected ${expectation(key)}${hint}` };
   }
   if (typeof value === "number" && !inRange(value, key)) {
     return { wrong: `it is ${value}; expected ${expectation(key)}` };

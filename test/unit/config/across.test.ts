@@ -79,7 +79,7 @@ test.each([
   [
     "tls file that is not there",
     `${LEAST}[tls]\nca_file = "/none.pem"`,
-    ":7: tls.ca_file: there is no file /none.pem; expected a PEM file",
+    ":7: tls.ca_file: there is no file /none.pem that can be read; expected a PEM file",
   ],
   [
     "a kid twice",

@@ -198,3 +198,50 @@ test("hostile: garbage by the thousand makes a bounded message", () => {
   expect(error.message).toMatch(/\n\.\.\. and 4901 more$/);
   expect(error.message.length).toBeLessThan(100_000);
 });
+
+/** What a user without rights meets. */
+class ForbiddenFiles extends MemoryFiles {
+  readonly #forbidden: string;
+
+  constructor(forbidden: string, files: Readonly<Record<string, string>>) {
+    super(files);
+    this.#forbidden = forbidden;
+  }
+
+  override read(path: string): Uint8Array | undefined {
+    this.#check(path);
+    return super.read(path);
+  }
+
+  override list(folder: string): readonly string[] {
+    this.#check(folder);
+    return super.list(folder);
+  }
+
+  override mode(path: string): number | undefined {
+    this.#check(path);
+    return super.mode(path);
+  }
+
+  #check(path: string): void {
+    if (!path.startsWith(this.#forbidden)) return;
+    throw Object.assign(new Error("permission denied"), { code: "EACCES" });
+  }
+}
+
+test.each([
+  ["the file", FILE, `${FILE}: the file cannot be read (EACCES: permission denied)`],
+  ["a folder", "/s/conf.d", "/s/conf.d: the folder cannot be read (EACCES: permission denied)"],
+  ["a secret", "/k", "auth.password: /k cannot be read (EACCES: permission denied)"],
+  [
+    "a credential",
+    "/cred",
+    "/cred/auth.secret: the file cannot be read (EACCES: permission denied)",
+  ],
+  ["a key", "/p", "tls.ca_file: there is no file /p that can be read; expected a PEM file"],
+])("without rights on %s it is a problem like others", (_, forbidden, expected) => {
+  const toml = `${LEAST}password_file = "/k"\n[tls]\nca_file = "/p"\n[state]\ndir = "/s"`;
+  const files = new ForbiddenFiles(forbidden, { [FILE]: toml, "/k": "k", "/p": "p" });
+  const environment = { CREDENTIALS_DIRECTORY: "/cred" };
+  expect(failure(() => load("", { files, environment })).message).toContain(expected);
+});
