@@ -71,7 +71,9 @@ export const zones: Readonly<Record<string, Zone>> = {
   },
   "package.json": { face: "*", may: [] }, // The version that `holdfast version` tells.
   "agent/main.ts": { face: "*", may: ["agent/cli"] },
-  "agent/agent.ts": { face: "*", may: [...everyAgentFolder, "plugins/*"] },
+  "agent/agent.ts": { face: "*", may: [...everyAgentFolder, "agent/wiring", "plugins/*"] },
+  // The parts of the composition root that are longer than a line: for agent.ts alone.
+  "agent/wiring": { face: "*", may: everyAgentFolder },
   // A built-in plugin is written exactly as a stranger's: the sdk and npm packages, nothing else.
   "plugins/*": { face: "plugin.ts", may: ["agent/sdk"] },
   cloud: { face: "cloud.ts", may: [...base, "cloud/*"] },

@@ -39,3 +39,13 @@ export async function withDeadline<T>(
     done.abort();
   }
 }
+
+/** The same time with another's opinion of whether the wall time can be believed. */
+export function withTrust(clock: Clock, trusted: () => boolean): Clock {
+  return {
+    wallMs: () => clock.wallMs(),
+    monotonicMs: () => clock.monotonicMs(),
+    sleep: (ms, signal) => clock.sleep(ms, signal),
+    trusted,
+  };
+}

@@ -21,7 +21,7 @@ import { Committer } from "./committer.ts";
 import { type Entry, provenAgeMs, type StoredRecord } from "./entry.ts";
 import { Lane, type LaneOptions } from "./lane.ts";
 import { RecentLatency } from "./latency.ts";
-import type { Outbox, OutboxStats, Reservation, Staged } from "./port.ts";
+import type { Outbox, OutboxPage, OutboxStats, Reservation, Staged } from "./port.ts";
 import type { RecordTime } from "./record.ts";
 import { Records } from "./records.ts";
 
@@ -222,6 +222,11 @@ export class DurableOutbox implements Outbox, Component {
   setOnline(online: boolean): void {
     this.#online = online;
     this.#committer.setOnline(online);
+  }
+
+  /** What waits on disk; messages younger than the persist delay are not in it yet. */
+  list(cursor: string | undefined, limit: number): Promise<OutboxPage> {
+    return this.#records.page(cursor, limit);
   }
 
   stats(): OutboxStats {

@@ -68,3 +68,19 @@ export interface OutboxStats {
   /** Messages acknowledged before they had to be written. */
   readonly elided: number;
 }
+
+/** A message on disk that the service has not acknowledged, as far as it is noted. */
+export type WaitingMessage = {
+  readonly id: MessageId;
+  readonly lane: string;
+  readonly topic: string;
+  /** Of the payload. */
+  readonly bytes: number;
+  /** Wall time of its acceptance, Unix milliseconds; as right as the clock was. */
+  readonly at: number;
+};
+
+export interface OutboxPage {
+  readonly items: readonly WaitingMessage[];
+  readonly next: string | null;
+}

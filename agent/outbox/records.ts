@@ -1,14 +1,24 @@
 import { describeError, isHoldfastError } from "../core/errors.ts";
 import type { Logger } from "../core/log.ts";
+import { messageId } from "../core/message.ts";
+import { decodePublish } from "../core/publish-packet.ts";
 import type { Codec, Store, Table, Write } from "../store/store.ts";
 import type { Entry, StoredRecord } from "./entry.ts";
 import type { Lane } from "./lane.ts";
 import { hex, Ledger } from "./ledger.ts";
-import { decodeRecord, decodeRecordHead, encodeRecord, type OutboxRecord } from "./record.ts";
+import type { OutboxPage, WaitingMessage } from "./port.ts";
+import {
+  decodeRecord,
+  decodeRecordHead,
+  encodeRecord,
+  type OutboxRecord,
+  type RecordMessage,
+} from "./record.ts";
 
 const rawCodec: Codec<Uint8Array> = { encode: (value) => value, decode: (bytes) => bytes };
 /** Records that one look at the disk reads for a lane: at most 512 messages. */
 const RECORDS_PER_READ = 16;
+const CURSOR = /^([^/]+)\/([0-9a-f]{12})\/(\d{1,2})$/;
 
 /** The records of the outbox on disk: making, listing, reading, letting go. */
 export class Records {
@@ -133,6 +143,28 @@ export class Records {
     return messages;
   }
 
+  /**
+   * Messages on disk that are not gone, lane by lane in order. A cursor names the last message of
+   * the page before: `<lane>/<record number>/<place in the record>`.
+   */
+  async page(cursor: string | undefined, limit: number): Promise<OutboxPage> {
+    const [, lane = "", number = "", place = ""] = CURSOR.exec(cursor ?? "") ?? [];
+    const from = { key: `${lane}/${number}`, place: Number(place) };
+    // From the record before: the page before may have ended inside this one.
+    const gt = lane === "" ? "" : `${lane}/${hex(Math.max(0, Number.parseInt(number, 16) - 1))}`;
+    const items: WaitingMessage[] = [];
+    for await (const [key, value] of this.#table.range({ gt, limit: Number.POSITIVE_INFINITY })) {
+      const record = decodeRecord(value);
+      const gone = this.ledger.mask(record.number);
+      for (const [index, message] of record.messages.entries()) {
+        if ((key === from.key && index <= from.place) || (gone & (1 << index)) !== 0) continue;
+        items.push(describe(laneName(key), record, message));
+        if (items.length === limit) return { items, next: `${key}/${index}` };
+      }
+    }
+    return { items, next: null };
+  }
+
   isWhollyGone(record: StoredRecord): boolean {
     return (allOf(record.count) & ~record.gone) === 0;
   }
@@ -181,6 +213,17 @@ export class Records {
     }
     return undefined;
   }
+}
+
+function describe(lane: string, record: OutboxRecord, message: RecordMessage): WaitingMessage {
+  const { topic, payload } = decodePublish(message.packet);
+  return {
+    id: messageId(record.epoch, message.seq),
+    lane,
+    topic,
+    bytes: payload.length,
+    at: Math.round(record.time.wallMs + message.offsetMs),
+  };
 }
 
 function toEntries(stored: StoredRecord, record: OutboxRecord): Entry[] {

@@ -1,4 +1,4 @@
-import { mkdir, open, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
+import { mkdir, open, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { assert } from "../core/assert.ts";
 import type { Component } from "../core/component.ts";
@@ -129,6 +129,20 @@ export class DatabaseStore implements Store, Component {
       this.#waiting.push({ writes, sync: options.sync, resolve, reject });
       this.#committing ??= this.#commitAll();
     });
+  }
+
+  /** Bytes of the database's files now; 0 when they cannot be looked at. */
+  async size(): Promise<number> {
+    const folder = join(this.#dir, "db");
+    const names = await readdir(folder).catch(() => []);
+    // A file may go while it is looked at: LevelDB compacts when it wants to.
+    const sizes = names.map((name) =>
+      stat(join(folder, name)).then(
+        ({ size }) => size,
+        () => 0,
+      ),
+    );
+    return (await Promise.all(sizes)).reduce((sum, size) => sum + size, 0);
   }
 
   /** Gives space of deleted records of a table back to the file system. */

@@ -1,0 +1,221 @@
+/**
+ * The composition root: builds every part from the configuration, starts them in order, stops them
+ * in reverse. Nothing is decided here.
+ *
+ * Order: store, outbox, alarms, schedule, host (plugins started, not yet fed), commands (recovery),
+ * connection, forwarder, health, control, ready. Ready means able to store and to run commands, not
+ * online: a gateway boots without a network. Stopping is the reverse, so that new work is refused
+ * first and the store, which all others need, closes last.
+ */
+import system from "../plugins/system/plugin.ts";
+import { Commands } from "./commands/commands.ts";
+import type { LoadedConfig } from "./config/config.ts";
+import { Session } from "./connection/connection.ts";
+import { Control } from "./control/control.ts";
+import { type Clock, withDeadline, withTrust } from "./core/clock.ts";
+import type { Component } from "./core/component.ts";
+import { describeError } from "./core/errors.ts";
+import type { Logger } from "./core/log.ts";
+import { type Random, ulid } from "./core/random.ts";
+import { Alarms, Health, newNonce, systemProbes } from "./health/health.ts";
+import { Host } from "./host/host.ts";
+import { Log, type LogStream } from "./log/log.ts";
+import { DurableOutbox, Forwarder, type Publisher } from "./outbox/outbox.ts";
+import { Schedule } from "./schedule/schedule.ts";
+import { ClockTruster, readBootId } from "./service/service.ts";
+import { DatabaseStore, type KeyValueOpener, openLevel } from "./store/store.ts";
+import * as options from "./wiring/options.ts";
+import { controlPorts, healthSources, type Parts } from "./wiring/ports.ts";
+import { RunLog } from "./wiring/run-record.ts";
+
+export interface AgentOptions {
+  readonly loaded: LoadedConfig;
+  readonly version: string;
+}
+
+export interface AgentDeps {
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly stderr: LogStream;
+  /** For tests: another disk than the machine's. */
+  readonly openDatabase?: KeyValueOpener;
+}
+
+const CONTROL_MESSAGE_MS = 10_000;
+
+export class Agent implements Component {
+  readonly name = "agent";
+  /** In the order of their start. */
+  readonly #components: readonly Component[];
+  readonly #started: Component[] = [];
+  readonly #parts: Parts;
+  readonly #runLog: RunLog;
+  readonly #log: Log;
+  readonly #life = new AbortController();
+  #consuming: Promise<void> | undefined;
+  #state: "new" | "running" | "stopped" = "new";
+
+  constructor(parts: Parts, components: readonly Component[], log: Log) {
+    this.#parts = parts;
+    this.#components = components;
+    this.#log = log;
+    this.#runLog = new RunLog(parts.store, parts.bootId);
+  }
+
+  async start(signal: AbortSignal): Promise<void> {
+    if (this.#state !== "new") return;
+    this.#state = "running";
+    const { commands, session, health, store, started } = this.#parts;
+    for (const component of this.#components) {
+      await component.start(AbortSignal.any([signal, this.#life.signal]));
+      this.#started.push(component);
+      if (component === store) started.past = await this.#runLog.begin();
+      if (component === session) {
+        this.#consuming = commands.consume(session, this.#life.signal);
+        session.onChange(() => health.wake(session.state === "online" ? "connect" : "state"));
+      }
+    }
+    this.#log.info("ready", { clientId: this.#parts.config.device.client_id });
+  }
+
+  async stop(deadline: AbortSignal): Promise<void> {
+    if (this.#state !== "running") return;
+    this.#state = "stopped";
+    this.#log.info("stopping");
+    const { store } = this.#parts;
+    let clean = true;
+    for (const component of this.#started.reverse()) {
+      if (component === store && clean) await this.#noteCleanEnd();
+      try {
+        await component.stop(deadline);
+      } catch (error) {
+        clean = false;
+        this.#log.error("stop failed", { part: component.name, error: describeError(error) });
+      }
+    }
+    this.#life.abort();
+    await this.#consuming;
+    this.#log.info("stopped", { clean });
+  }
+
+  /** Takes the keys that can change while it runs. */
+  async reload({ config }: LoadedConfig): Promise<void> {
+    this.#log.setLevel(config.log.level);
+    this.#log.info("configuration read again", { level: config.log.level });
+  }
+
+  async #noteCleanEnd(): Promise<void> {
+    try {
+      await this.#runLog.end();
+    } catch (error) {
+      this.#log.warn("clean end not noted", { error: describeError(error) });
+    }
+  }
+}
+
+/** Throws `config_invalid` for what this release cannot do; starts nothing. */
+export async function createAgent(
+  { loaded, version }: AgentOptions,
+  deps: AgentDeps,
+): Promise<Agent> {
+  const { config, warnings } = loaded;
+  options.checkSupported(config);
+  const log = new Log({ level: config.log.level }, { stream: deps.stderr, clock: deps.clock });
+  for (const warning of warnings) log.warn("configuration", { ...warning });
+
+  const truster = new ClockTruster({ trust: config.clock.trust }, deps.clock);
+  const clock = withTrust(deps.clock, () => truster.state().trusted);
+  const { random } = deps;
+  const bootId = readBootId() ?? ulid(clock.wallMs(), random);
+  const nonce = newNonce(random);
+  const who = options.identity(config);
+  const { up } = config.topics;
+
+  const openDatabase = deps.openDatabase ?? openLevel;
+  const store = new DatabaseStore({ dir: config.state.dir }, { openDatabase, log });
+  const outbox = new DurableOutbox(options.outboxOptions(config, bootId), {
+    store,
+    clock,
+    random,
+    log,
+  });
+  const alarms = new Alarms({ topic: who.topics.alarm }, { store, outgoing: outbox, clock, log });
+  const schedule = new Schedule({}, { clock, log });
+  const host = new Host(
+    {
+      enabled: config.plugins.enabled,
+      builtins: [system],
+      configs: config.plugins.config,
+      up,
+      device: { clientId: who.clientId.text, agentVersion: version, nonce },
+    },
+    { clock, log, outgoing: outbox, alarms },
+  );
+  const commands = new Commands(
+    options.commandsOptions(config, { bootId, concurrency: (plugin) => host.concurrency(plugin) }),
+    { store, outbox, dispatcher: host, clock, random, log },
+  );
+  const session = new Session(options.sessionOptions(config, who), {
+    clock,
+    random,
+    log,
+    authenticator: options.authenticator(config),
+  });
+  const { window, max_rate: maxRate } = config.outbox;
+  const connected = config.service.ordered ? orderedConnection(session, clock, log) : session;
+  const forwarder = new Forwarder(
+    { window, maxRate },
+    { outbox, connected: (signal) => connected.connected(signal), clock, log },
+  );
+  const health: Health = new Health(
+    { topic: who.topics.health, intervalMs: config.health.interval_s * 1_000, nonce },
+    {
+      sources: healthSources(() => parts),
+      probes: systemProbes({ stateDir: config.state.dir }),
+      outgoing: outbox,
+      clock,
+      log,
+    },
+  );
+  const started = {
+    wallMs: clock.wallMs(),
+    monotonicMs: clock.monotonicMs(),
+    past: { restarts: 0, lastExit: null },
+  };
+  const parts: Parts = {
+    ...{ config, version, bootId, clock, truster, started },
+    ...{ store, outbox, alarms, schedule, host, commands, session, forwarder, health },
+  };
+  const control = new Control(
+    { dir: options.controlDir(config), up },
+    { ports: controlPorts(parts), clock, log },
+  );
+  const components = [store, outbox, alarms, schedule, host, commands, session, forwarder, health];
+  return new Agent(parts, [...components, control], log);
+}
+
+/** lmq-protocol 8: the order command goes first on every connection, before any other publish. */
+function orderedConnection(
+  session: Session,
+  clock: Clock,
+  log: Logger,
+): { connected(signal: AbortSignal): Promise<Publisher | undefined> } {
+  const message = { topic: "$SYS/enableOrderMsg", payload: '{"order":"true"}' };
+  return {
+    connected: async (signal) => {
+      for (;;) {
+        const publisher = await session.connected(signal);
+        if (!publisher) return undefined;
+        try {
+          const sent = await withDeadline(clock, CONTROL_MESSAGE_MS, signal, (patience) =>
+            session.publish(message, patience),
+          );
+          if (!sent.timedOut) return publisher;
+        } catch (error) {
+          log.warn("order not enabled", { error: describeError(error) });
+        }
+        await publisher.closed;
+      }
+    },
+  };
+}

@@ -1,0 +1,166 @@
+/** From the configuration's keys to the options of the parts. Pure, but for reading PEM files. */
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import type { CommandsOptions } from "../commands/commands.ts";
+import type { Config } from "../config/config.ts";
+import {
+  type Authenticator,
+  passwordAuthenticator,
+  type SessionOptions,
+  signatureAuthenticator,
+} from "../connection/connection.ts";
+import { HoldfastError } from "../core/errors.ts";
+import { limits } from "../core/limits.ts";
+import type { LaneOptions, OutboxOptions } from "../outbox/outbox.ts";
+import { type ClientId, parseClientId } from "../protocol/client-id.ts";
+import { checkPublishTopic, makeP2pTopic } from "../protocol/topics.ts";
+
+const MB = 1_048_576;
+/** Commands that may wait for their admission before the socket is paused. */
+const INBOUND = { messages: 1_024, bytes: 8 * MB };
+
+export interface Topics {
+  readonly health: string;
+  readonly alarm: string;
+}
+
+export interface Identity {
+  readonly clientId: ClientId;
+  /** Where commands for this device arrive. */
+  readonly p2pTopic: string;
+  readonly topics: Topics;
+}
+
+export function identity(config: Config): Identity {
+  const clientId = parseClientId(config.device.client_id, config.service.profile);
+  return {
+    clientId,
+    p2pTopic: makeP2pTopic(config.topics.down, clientId.text),
+    topics: {
+      health: `${config.topics.up}/health/${clientId.device}`,
+      alarm: `${config.topics.up}/alarm/${clientId.device}`,
+    },
+  };
+}
+
+/** Throws `config_invalid` for what this release does not do yet. */
+export function checkSupported(config: Config): void {
+  const missing: string[] = [];
+  const { mode } = config.auth;
+  if (mode !== "signature" && mode !== "password") missing.push(`auth.mode = "${mode}"`);
+  if (config.service.proxy !== "") missing.push("service.proxy");
+  if (config.commands.keys.length > 0) missing.push("[[commands.keys]] (signed commands)");
+  for (const endpoint of config.service.endpoints) {
+    if (/^wss?:/.test(endpoint)) missing.push(`the endpoint ${endpoint} (WebSocket)`);
+  }
+  for (const [name, lane] of Object.entries(config.outbox.lanes)) {
+    if (lane.payload !== "raw") missing.push(`outbox.lanes.${name}.payload = "${lane.payload}"`);
+  }
+  if (missing.length === 0) return;
+  const what = missing.join(", ");
+  throw new HoldfastError("config_invalid", `This release does not support ${what} yet.`);
+}
+
+export function authenticator(config: Config): Authenticator {
+  const { auth, service, device } = config;
+  if (auth.mode === "password") {
+    const { password } = auth;
+    return passwordAuthenticator({
+      ...(auth.username !== "" && { username: auth.username }),
+      ...(password !== undefined && { password: () => password.reveal() }),
+    });
+  }
+  return signatureAuthenticator({
+    accessKey: auth.access_key,
+    secret: () => auth.secret?.reveal() ?? "",
+    instanceId: service.instance_id,
+    clientId: device.client_id,
+  });
+}
+
+export function sessionOptions(config: Config, { p2pTopic }: Identity): SessionOptions {
+  const { service, tls } = config;
+  const { reconnect } = service;
+  const pem = (path: string): string | undefined => (path === "" ? undefined : readPem(path));
+  const ca = pem(tls.ca_file);
+  const cert = pem(tls.cert_file);
+  const key = pem(tls.key_file);
+  return {
+    clientId: config.device.client_id,
+    endpoints: service.endpoints,
+    profile: service.profile,
+    keepaliveS: service.keepalive_s,
+    cleanSession: service.clean_session,
+    connectTimeoutMs: service.connect_timeout_ms,
+    ackTimeoutMs: service.ack_timeout_ms,
+    reconnect: {
+      minMs: reconnect.min_ms,
+      maxMs: reconnect.max_ms,
+      refusedMinMs: reconnect.refused_min_ms,
+      takeoverMinMs: reconnect.takeover_min_ms,
+    },
+    // lmq-protocol 5: P2P needs no subscription there; a standard broker knows no P2P.
+    subscriptions: service.profile === "mqtt" ? [{ filter: p2pTopic, qos: 1 }] : [],
+    tls: {
+      ...(ca !== undefined && { ca }),
+      ...(cert !== undefined && { cert }),
+      ...(key !== undefined && { key }),
+      ...(tls.server_name !== "" && { serverName: tls.server_name }),
+    },
+    inboundBound: INBOUND,
+    maxPayloadBytes: limits.payloadBytes,
+  };
+}
+
+export function outboxOptions(config: Config, bootId: string): OutboxOptions {
+  const { outbox, service } = config;
+  const lanes: Record<string, LaneOptions> = {};
+  for (const [name, lane] of Object.entries(outbox.lanes)) {
+    lanes[name] = {
+      priority: lane.priority,
+      maxMessages: lane.max_messages,
+      maxBytes: Math.floor(lane.max_mb * MB),
+      ttlMs: lane.ttl_s * 1_000,
+      whenFull: lane.when_full,
+    };
+  }
+  return {
+    lanes,
+    persistDelayMs: outbox.persist_delay_ms,
+    settleEvery: outbox.settle_every,
+    checkTopic: (topic) => checkPublishTopic(topic, service.topic_max),
+    bootId,
+  };
+}
+
+export function commandsOptions(
+  config: Config,
+  { bootId, concurrency }: Pick<CommandsOptions, "bootId" | "concurrency">,
+): CommandsOptions {
+  const { commands, topics, service, device } = config;
+  return {
+    clientId: device.client_id,
+    profile: service.profile,
+    up: topics.up,
+    down: topics.down,
+    topicMax: service.topic_max,
+    allowUnsigned: commands.allow_unsigned,
+    replyTo: commands.reply_to,
+    replyRate: commands.reply_rate,
+    maxQueued: commands.max_queued,
+    bootId,
+    ...(concurrency && { concurrency }),
+  };
+}
+
+export function controlDir(config: Config): string {
+  return config.control.dir === "" ? join(config.state.dir, "control") : config.control.dir;
+}
+
+function readPem(path: string): string {
+  try {
+    return readFileSync(path, "utf8");
+  } catch (cause) {
+    throw new HoldfastError("config_invalid", `The file ${path} cannot be read.`, { cause });
+  }
+}
