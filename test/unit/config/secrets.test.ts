@@ -166,3 +166,8 @@ test("set keeps a secret in a private file and its file name out of the loaded o
   expect(files.mode(first.file)).toBe(0o600);
   expect(reveal(load("", { files }))).toBe("other");
 });
+
+test("a secret's file that a stronger source hides need not be there", () => {
+  const toml = `${WITHOUT}secret_file = "/gone"`;
+  expect(reveal(load(toml, { flags: ["auth.secret=given"] }))).toBe("given");
+});

@@ -10,6 +10,7 @@ import {
   loadToml,
   number,
   section,
+  tables,
   text,
 } from "../../../agent/config/config.ts";
 import { MemoryFiles } from "../../support/memory-files.ts";
@@ -169,4 +170,25 @@ test("any value comes back from TOML, from a variable and from a flag as it was"
       expect(loadToml(scalars, { files: [], flags, folders }, { files }).config.s).toEqual(given);
     }),
   );
+});
+
+test("every way to write a table in TOML comes to the same, with the line of each key", () => {
+  const row = { at: section("", { x: integer({ default: 0, doc: "" }) }) };
+  const table = defineTable({ a: section("", { rows: tables("", row) }) });
+  const load = (toml: string) => {
+    const files = new MemoryFiles({ "/f.toml": toml });
+    return loadToml(table, { files: ["/f.toml"], folders }, { files });
+  };
+  const written = [
+    ["[[a.rows]]\n[a.rows.at]\nx = 1\n[[a.rows]]\nat.x = 2\n", [3, 5]],
+    ["[a]\nrows = [\n  { at = { x = 1 } },\n  { at.x = 2 },\n]", [3, 4]],
+    ["[[\"a\".rows]]\nat = { x = 1 }\n\n[[a.'rows']]\n  [a.rows.at]\n  x = 2", [2, 6]],
+    ["a.rows = [{ at.x = 1 }, { at.x = 2 }]", [1, 1]],
+    ["\ufeff# with CRLF\r\n[[a.rows]]\r\nat.x = 1\r\n[[a.rows]]\r\nat.x = 2\r\n", [3, 5]],
+  ] as const;
+  for (const [toml, lines] of written) {
+    const { config, origins } = load(toml);
+    expect(config.a.rows).toEqual([{ at: { x: 1 } }, { at: { x: 2 } }]);
+    expect([0, 1].map((i) => origins.get(`a.rows.${i}.at.x`)?.line)).toEqual(lines);
+  }
 });
