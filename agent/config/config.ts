@@ -26,7 +26,7 @@ export {
 export { renderDocs } from "./docs.ts";
 export { type Files, systemFiles } from "./files.ts";
 export { agentTable, type Config } from "./keys.ts";
-export { type LoadResult, loadToml, type Report, type Warning } from "./load.ts";
+export { loadToml, type Report } from "./load.ts";
 export { Secret } from "./secret.ts";
 export { setValue } from "./set.ts";
 export { getValue, renderConfig } from "./show.ts";
