@@ -22,7 +22,7 @@ import { SLOT_COUNT, slotClientId } from "./slots.ts";
 
 const { service, auth, tls, topics } = agentTable.fields;
 
-export const commanderTable = defineTable({
+const commanderTable = defineTable({
   device: section("Who this commander is.", {
     client_id: text({
       required: true,

@@ -32,12 +32,12 @@ import type { Account } from "./presence.ts";
 import { systemProcesses } from "./process-identity.ts";
 import { sessionLink } from "./session-link.ts";
 
-export { Commander, type CommanderDeps, type Outcome } from "./commander.ts";
-export { commanderFolders, commanderTable, loadCommanderConfig } from "./commander-config.ts";
+export { Commander, type CommanderDeps } from "./commander.ts";
+export { commanderFolders, loadCommanderConfig } from "./commander-config.ts";
 export type { Link } from "./link.ts";
 export type { Presence } from "./presence.ts";
 export { systemProcesses } from "./process-identity.ts";
-export { type Run, type RunState, runState } from "./run.ts";
+export { type Run, runState } from "./run.ts";
 export { RunStore } from "./run-store.ts";
 export { SLOT_COUNT, type Slot, Slots } from "./slots.ts";
 

@@ -89,7 +89,7 @@ async function queryOne(
 }
 
 /** lmq-protocol 7.1 with the signature of 4.4; here the access key is among the signed ones. */
-export function statusQueryUrl(device: string, account: Account, timestampMs: number): string {
+function statusQueryUrl(device: string, account: Account, timestampMs: number): string {
   const signed = {
     accessKey: account.accessKey,
     instanceId: account.instanceId,

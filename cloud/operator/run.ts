@@ -53,7 +53,7 @@ export interface SeenReply {
   readonly reply: Reply;
 }
 
-export type RunState = "recorded" | "sent" | "running" | "ended" | "expired";
+type RunState = "recorded" | "sent" | "running" | "ended" | "expired";
 
 /** The states that a person sees; `ended` has its final reply, `expired` will hardly get one. */
 export function runState(run: Run, wallMs: number): RunState {

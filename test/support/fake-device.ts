@@ -32,15 +32,17 @@ export interface FakeDevice {
 export async function connectDevice(options: {
   readonly port: number;
   readonly device?: string;
+  /** True: a standard broker, which wants a subscription and no signature. */
+  readonly plain?: boolean;
   readonly answer?: FakeDevice["answer"];
 }): Promise<FakeDevice> {
-  const clientId = `GID_demo@@@${options.device ?? "gw-01"}`;
+  const { device: name = "gw-01", plain = false } = options;
+  const clientId = plain ? name : `GID_demo@@@${name}`;
   const client = mqtt.connect(`mqtt://127.0.0.1:${options.port}`, {
     clientId,
     clean: false,
-    username: makeConnectUsername({ mode: "Signature", accessKey: "AK", instanceId: "mqtt-local" }),
-    password: makeConnectPassword("SK", clientId),
     reconnectPeriod: 0,
+    ...(plain ? {} : signature(clientId)),
   });
   const device: FakeDevice = {
     clientId,
@@ -60,7 +62,15 @@ export async function connectDevice(options: {
     client.once("error", reject);
   });
   onTestFinished(() => client.endAsync(true));
+  if (plain) await client.subscribeAsync(`GW_DOWN/p2p/${clientId}`, { qos: 1 });
   return device;
+}
+
+function signature(clientId: string) {
+  return {
+    username: makeConnectUsername({ mode: "Signature", accessKey: "AK", instanceId: "mqtt-local" }),
+    password: makeConnectPassword("SK", clientId),
+  };
 }
 
 async function handle(device: FakeDevice, text: string): Promise<void> {
