@@ -3,6 +3,7 @@
  * are written with one synced commit. The order of the checks is that of the design: journal,
  * policy, expiry, room.
  */
+import { AssertionFailure } from "../core/assert.ts";
 import { describeError, isHoldfastError } from "../core/errors.ts";
 import { limits } from "../core/limits.ts";
 import type { Reservation } from "../outbox/outbox.ts";
@@ -200,9 +201,9 @@ export class Admission {
       if (!entry.final) return { state: "unknown", stale: entry };
       return { state: "known", entry };
     } catch (error) {
-      if (!isHoldfastError(error)) throw error;
+      if (error instanceof AssertionFailure) throw error;
       // An unreadable entry is proof that the id was used; whether it took effect nobody can tell.
-      return { state: error.code === "store_damaged" ? "damaged" : "unavailable" };
+      return { state: isHoldfastError(error, "store_damaged") ? "damaged" : "unavailable" };
     }
   }
 

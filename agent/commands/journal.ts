@@ -3,7 +3,7 @@
  * its one final reply (I5).
  *
  * On disk, two tables. `journal`: `<id>/<hash of the sender>` -> the entry, with the command and,
- * once it has ended, the bytes of its final reply. `journal-order`: a dense number -> the key and
+ * once it has ended, the bytes of its final reply. `journal_order`: a dense number -> the key and
  * what pruning needs to know, so that listing and pruning read small records in order of admission.
  *
  * Full: finished entries go by age, count and bytes, but none before its `expiresAt`, and none
@@ -78,7 +78,7 @@ export class Journal {
     this.#store = deps.store;
     this.#clock = deps.clock;
     this.#entries = deps.store.table("journal", jsonCodec(toEntry));
-    this.#order = deps.store.table("journal-order", jsonCodec(toOrder));
+    this.#order = deps.store.table("journal_order", jsonCodec(toOrder));
   }
 
   get count(): number {
@@ -102,11 +102,16 @@ export class Journal {
     const unfinished: string[] = [];
     this.#count = 0;
     this.#bytes = 0;
-    for await (const [key, record] of this.#order.range({ limit: Number.MAX_SAFE_INTEGER })) {
-      this.#lastSeq = Number(key);
-      this.#count++;
-      this.#bytes += record.bytes;
-      if (!record.final) unfinished.push(record.key);
+    for (let gt = "", seen = -1; seen !== 0; ) {
+      seen = 0;
+      for await (const [key, record] of this.#order.range({ gt, limit: bounds.openStep })) {
+        gt = key;
+        seen++;
+        this.#lastSeq = Number(key);
+        this.#count++;
+        this.#bytes += record.bytes;
+        if (!record.final) unfinished.push(record.key);
+      }
     }
     return unfinished;
   }

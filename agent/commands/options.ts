@@ -79,6 +79,8 @@ export const bounds = {
   /** After this a command that still waits or runs says so. */
   noticeAfterMs: 2_000,
   defaultDeadlineMs: 300_000,
+  /** Records read at once when the journal is opened. */
+  openStep: 1_000,
   /** Journal entries looked at in one step of pruning. */
   pruneStep: 256,
   pruneEveryMs: 60_000,

@@ -21,6 +21,8 @@ interface Waiting {
 export class MemoryStore implements Store {
   /** Awaited before each group of commits: a slow disk, or one that a test holds back. */
   beforeSync: () => Promise<void> = () => Promise.resolve();
+  /** Awaited by each get between the look at the disk and its answer. */
+  afterRead: () => Promise<void> = () => Promise.resolve();
   /** How many groups with a synced commit in them were written. */
   syncs = 0;
   /** How many commits succeeded. */
@@ -40,13 +42,15 @@ export class MemoryStore implements Store {
   }
 
   table<V>(name: string, codec: Codec<V>): Table<V> {
+    if (!/^[a-z_]{1,32}$/.test(name) || name === "meta") throw new Error(`bad table: ${name}`);
     const prefix = `${name}\0`;
     const live = this.#live;
     return {
       name,
-      get: (key) => {
+      get: async (key) => {
         const bytes = live.get(prefix + key);
-        return Promise.resolve(bytes && codec.decode(bytes));
+        await this.afterRead();
+        return bytes && codec.decode(bytes);
       },
       async *range({ gt = "", lte = "\u{10ffff}", limit, reverse = false }) {
         const keys = [...live.keys()]
@@ -57,7 +61,8 @@ export class MemoryStore implements Store {
         if (reverse) keys.reverse();
         for (const key of keys.slice(0, limit)) {
           const bytes = live.get(prefix + key);
-          if (bytes) yield [key, codec.decode(bytes)] as const;
+          const value = bytes && decodeOrSkip(codec, bytes);
+          if (value !== undefined) yield [key, value] as const;
         }
       },
       put: (key, value) => ({ table: name, key, value: codec.encode(value).slice() }),
@@ -133,6 +138,14 @@ export class MemoryStore implements Store {
     this.syncs++;
     for (const write of this.#sinceSync) change(this.#synced, write);
     this.#sinceSync = [];
+  }
+}
+
+function decodeOrSkip<V>(codec: Codec<V>, bytes: Uint8Array): V | undefined {
+  try {
+    return codec.decode(bytes);
+  } catch {
+    return undefined;
   }
 }
 

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { Rig } from "./rig.ts";
+import { FakeInbound, Rig } from "./rig.ts";
 
 const day = 86_400_000;
 
@@ -56,6 +56,39 @@ describe("the same bytes again", () => {
     for (let i = 0; i < 50; i++) rig.inbound.push(bytes);
     for (let i = 0; i < 5; i++) await rig.settle();
     expect(rig.dispatcher.begun).toHaveLength(1);
+  });
+
+  test("that are looked up while the end is being written run once", async () => {
+    const rig = await Rig.started();
+    const bytes = await rig.send();
+    let answer = (): void => undefined;
+    rig.store.afterRead = () => new Promise((resolve) => (answer = resolve));
+    await rig.send(bytes);
+    rig.dispatcher.end("c1");
+    await rig.settle();
+    answer();
+    await rig.settle();
+    expect(rig.dispatcher.begun).toHaveLength(1);
+    expect(rig.statuses).toEqual(["c1 succeeded"]);
+  });
+
+  test("that are looked up from two sources before either is admitted run once", async () => {
+    const rig = await Rig.started();
+    rig.dispatcher.answer = () => ({ status: "succeeded", result: 1 });
+    const second = new FakeInbound();
+    void rig.commands.consume(second, new AbortController().signal);
+    const answers: (() => void)[] = [];
+    rig.store.afterRead = () => new Promise((resolve) => answers.push(resolve));
+    const bytes = rig.command();
+    rig.inbound.push(bytes);
+    second.push(bytes);
+    for (let i = 0; i < 4; i++) {
+      await rig.settle();
+      answers.shift()?.();
+    }
+    await rig.settle();
+    expect(rig.dispatcher.begun).toHaveLength(1);
+    expect(rig.inbound.accepted.length + second.accepted.length).toBe(2);
   });
 
   test("that arrive while the end is being written run once", async () => {

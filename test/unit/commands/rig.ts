@@ -39,13 +39,15 @@ export class FakeOutbox implements StagingOutbox {
   /** Awaited by every put: a link or disk that is stuck. */
   beforePut: () => Promise<void> = () => Promise.resolve();
   readonly sent: Stored[] = [];
+  /** All that `put` was asked for, whether or not it came to anything. */
+  readonly asked: Stored[] = [];
   readonly #store: MemoryStore;
   readonly #table: Table<Stored>;
   #seq = 0;
 
   constructor(store: MemoryStore) {
     this.#store = store;
-    this.#table = store.table("fake-outbox", {
+    this.#table = store.table("fake_outbox", {
       encode: (value) => Buffer.from(JSON.stringify(value)),
       decode: (bytes) => JSON.parse(Buffer.from(bytes).toString("utf8")) as Stored,
     });
@@ -59,6 +61,7 @@ export class FakeOutbox implements StagingOutbox {
   }
 
   async put(message: OutgoingMessage): Promise<Receipt> {
+    this.asked.push({ topic: message.topic, text: Buffer.from(message.payload).toString("utf8") });
     await this.beforePut();
     if (this.failPuts) throw new HoldfastError("lane_full");
     const staged = this.stage(message);
