@@ -19,17 +19,17 @@ export const registry: readonly LazySubcommand[] = [
   },
   {
     name: "send",
-    summary: "Send a command to a device and wait for its reply.",
+    summary: "Send a command to a device and print its reply.",
     load: async () => (await import("./send.ts")).send,
   },
   {
     name: "runs",
-    summary: "Show what was sent earlier and what came back.",
+    summary: "Look after commands that were sent.",
     load: async () => (await import("./runs.ts")).runs,
   },
   {
     name: "presence",
-    summary: "Say which devices are online.",
+    summary: "Ask the service which devices are online.",
     load: async () => (await import("./presence.ts")).presence,
   },
   {

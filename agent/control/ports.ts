@@ -41,6 +41,29 @@ export interface Healthiness {
   readonly reasons: readonly string[];
 }
 
+/** A message that waits, as `outbox list` shows it. */
+export type OutboxItem = {
+  readonly id: string;
+  readonly lane: string;
+  readonly topic: string;
+  /** Of the payload. */
+  readonly bytes: number;
+  /** Unix milliseconds of its acceptance. */
+  readonly at: number | null;
+};
+
+/** A command of the journal; `GET /v1/commands/ID` gives it with `params`, `reply` and the rest. */
+export type CommandItem = {
+  readonly id: string;
+  readonly command: string;
+  readonly from: string;
+  readonly kid: string | null;
+  /** `admitted`, `running` or a final status. */
+  readonly status: string;
+  readonly admittedAt: number;
+  readonly finishedAt: number | null;
+};
+
 /** Cursors for a list that fits in memory: the place in it. A foreign cursor is the first page. */
 export function pageOf(items: readonly JsonObject[], { cursor, limit }: PageRequest): Page {
   const from = cursor !== undefined && /^\d{1,9}$/.test(cursor) ? Number(cursor) : 0;
