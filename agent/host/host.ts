@@ -14,7 +14,7 @@
  *
  * Restarted: nothing here is durable. What ran when the process ended is the journal's to finish.
  */
-import type { Command, CommandResult, Dispatcher } from "../commands/dispatcher.ts";
+import type { Command, CommandResult, Dispatcher } from "../commands/commands.ts";
 import { type Clock, withDeadline } from "../core/clock.ts";
 import type { Check, CheckResult, Component } from "../core/component.ts";
 import { describeError, HoldfastError } from "../core/errors.ts";

@@ -1,4 +1,4 @@
-import type { Command, CommandResult } from "../commands/dispatcher.ts";
+import type { Command, CommandResult } from "../commands/commands.ts";
 import type { Clock } from "../core/clock.ts";
 import { describeError, HoldfastError } from "../core/errors.ts";
 import type { CommandContext, Plugin, PluginContext, Verb } from "../sdk/sdk.ts";

@@ -1,4 +1,4 @@
-import type { Command, CommandResult } from "../commands/dispatcher.ts";
+import type { Command, CommandResult } from "../commands/commands.ts";
 import type { JsonObject } from "../core/json.ts";
 
 /**

@@ -1,5 +1,5 @@
 /** The few forms in which a call ends, so that all runners word them alike. */
-import type { CommandResult } from "../commands/dispatcher.ts";
+import type { CommandResult } from "../commands/commands.ts";
 import { describeError, type ErrorCode, isHoldfastError } from "../core/errors.ts";
 import type { JsonObject } from "../core/json.ts";
 import { PluginError } from "../sdk/sdk.ts";

@@ -1,4 +1,4 @@
-import type { Command } from "../../../agent/commands/dispatcher.ts";
+import type { Command } from "../../../agent/commands/commands.ts";
 import type { JsonObject } from "../../../agent/core/json.ts";
 import { type Logger, silentLog } from "../../../agent/core/log.ts";
 import type { OutgoingMessage, Receipt } from "../../../agent/core/message.ts";
