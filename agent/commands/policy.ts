@@ -61,7 +61,7 @@ export function refuseExpired(
 }
 
 /** `*` stands for any run of characters. Linear: a pattern cannot make it slow. */
-export function matchesPattern(pattern: string, text: string): boolean {
+function matchesPattern(pattern: string, text: string): boolean {
   const [first = "", ...rest] = pattern.split("*");
   if (rest.length === 0) return pattern === text;
   const last = rest.pop() ?? "";

@@ -75,7 +75,7 @@ export function isCommandName(text: string): boolean {
 }
 
 /** SHA-256 in hex over the bytes as they were sent: what makes a repetition the same command. */
-export function commandDigest(bytes: Uint8Array): string {
+function commandDigest(bytes: Uint8Array): string {
   return createHash("sha256").update(bytes).digest("hex");
 }
 

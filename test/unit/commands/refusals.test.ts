@@ -1,5 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import { type LogFields, type Logger, silentLog } from "../../../agent/core/log.ts";
 import { console1, device, Rig } from "./rig.ts";
 
 const encode = (value: unknown): Uint8Array => Buffer.from(JSON.stringify(value));
@@ -27,6 +28,31 @@ describe("refused with an answer, before any plugin hears of it", () => {
     expect(rig.inbound.accepted).toHaveLength(1);
     expect(rig.commands.stats()).toMatchObject({ rejected: 1, recorded: 0 });
     expect(rig.outbox.reserved).toBe(0);
+  });
+});
+
+describe("the list of commands that need no signature", () => {
+  test.each([
+    ["system.ping", "system.ping", true],
+    ["system.ping", "system.pingx", false],
+    ["*", "exec.run", true],
+    ["system.*", "system.ping", true],
+    ["system.*", "systemx.ping", false],
+    ["*.ping", "other.ping", true],
+    ["*.ping", "other.pong", false],
+    ["s*m.p*g", "system.ping", true],
+    ["s*m.p*g", "system.pin", false],
+    ["system.p*ping", "system.ping", false],
+    ["*i*i*", "system.ping", false],
+    ["a*a.b", "a.b", false],
+    ["system..ing", "system.ping", false],
+    ["", "system.ping", false],
+    [`${"*a".repeat(50)}*`, `x.${"a".repeat(49)}`, false],
+  ])("%s on %s: %s", async (pattern, command, expected) => {
+    const rig = await Rig.started({ options: { allowUnsigned: [pattern] } });
+    await rig.send({ command });
+    expect(rig.dispatcher.begun).toHaveLength(expected ? 1 : 0);
+    expect(rig.count("signature_required")).toBe(expected ? 0 : 1);
   });
 });
 
@@ -79,6 +105,20 @@ describe("acknowledged, counted and not answered", () => {
     await rig.send();
     expect(rig.dispatcher.begun).toHaveLength(1);
   });
+});
+
+test("what cannot be read is logged once a minute, with how often it came", async () => {
+  const lines: unknown[] = [];
+  const warn = (event: string, fields?: LogFields): void => void lines.push([event, fields]);
+  const log: Logger = { ...silentLog, warn };
+  const rig = await Rig.started({ log });
+  for (let i = 0; i < 20; i++) await rig.send(Buffer.from("x"));
+  await rig.clock.advance(60_000);
+  for (let i = 0; i < 5; i++) await rig.send(Buffer.from("[]"));
+  expect(lines).toEqual([
+    ["commands unreadable", { count: 1, lastReason: "not_json" }],
+    ["commands unreadable", { count: 20, lastReason: "not_object" }],
+  ]);
 });
 
 describe("where an answer goes", () => {

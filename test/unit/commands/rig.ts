@@ -9,7 +9,7 @@ import {
   type Inbound,
 } from "../../../agent/commands/commands.ts";
 import { HoldfastError } from "../../../agent/core/errors.ts";
-import { silentLog } from "../../../agent/core/log.ts";
+import { type Logger, silentLog } from "../../../agent/core/log.ts";
 import type { IncomingMessage, OutgoingMessage, Receipt } from "../../../agent/core/message.ts";
 import { messageId } from "../../../agent/core/message.ts";
 import { encodedPublishSize } from "../../../agent/core/publish-packet.ts";
@@ -170,6 +170,7 @@ export interface RigParts {
   readonly options?: Partial<CommandsOptions>;
   readonly dispatcher?: FakeDispatcher;
   readonly capacityBytes?: number;
+  readonly log?: Logger;
 }
 
 export class Rig {
@@ -206,7 +207,7 @@ export class Rig {
         dispatcher: this.dispatcher,
         clock: this.clock,
         random: new SystemRandom(),
-        log: silentLog,
+        log: parts.log ?? silentLog,
       },
     );
   }
