@@ -75,7 +75,8 @@ export function messageId(epoch: string, seq: number): MessageId {
 /** Parts of a message id; undefined for anything else. */
 export function parseMessageId(text: string): { epoch: string; seq: number } | undefined {
   const match = /^([0-9A-HJKMNP-TV-Z]{26})-([1-9][0-9]{0,15})$/.exec(text);
-  return match ? { epoch: match[1] as string, seq: Number(match[2]) } : undefined;
+  const seq = Number(match?.[2]);
+  return match && Number.isSafeInteger(seq) ? { epoch: match[1] as string, seq } : undefined;
 }
 
 /** Ranges from single ids, neighbours joined; the order of the ids is kept. */
