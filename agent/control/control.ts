@@ -27,12 +27,10 @@ import { router } from "./routes.ts";
 import { makeSocketFile, type SocketFile } from "./socket-file.ts";
 
 export { ControlClient } from "./client.ts";
-export type { MetricFamily, MetricSample } from "./openmetrics.ts";
 export {
   type CommandItem,
   type ControlPorts,
   type Healthiness,
-  type OutboxItem,
   type Page,
   type PageRequest,
   pageOf,

@@ -41,17 +41,6 @@ export interface Healthiness {
   readonly reasons: readonly string[];
 }
 
-/** A message that waits, as `outbox list` shows it. */
-export type OutboxItem = {
-  readonly id: string;
-  readonly lane: string;
-  readonly topic: string;
-  /** Of the payload. */
-  readonly bytes: number;
-  /** Unix milliseconds of its acceptance. */
-  readonly at: number | null;
-};
-
 /** A command of the journal; `GET /v1/commands/ID` gives it with `params`, `reply` and the rest. */
 export type CommandItem = {
   readonly id: string;
