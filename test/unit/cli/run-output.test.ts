@@ -49,7 +49,10 @@ test("an open run has no final text, and its JSON says what is known", () => {
 test("JSON is the device's own object on one line, members unknown to us included", () => {
   const run = ended({ status: "succeeded" });
   const text = `{ "v": 1,\n "extra": true, "id": "${run.id}" }`;
-  const line = runJson({ ...run, final: { ...(run.final as never), text } }, "ended");
+  const line = runJson(
+    { ...run, final: { at: 1, text, reply: reply({ status: "succeeded" }) } },
+    "ended",
+  );
   expect(line.split("\n")).toHaveLength(2);
   expect(JSON.parse(line)).toEqual({ v: 1, extra: true, id: run.id });
 });
@@ -63,12 +66,12 @@ test("a contradiction is counted in words", () => {
 test("nothing that a device can say reaches the terminal as a control character", () => {
   const text = fc.string({ unit: "binary" });
   fc.assert(
-    fc.property(text, text, text, fc.jsonValue(), (code, message, said, result) => {
+    fc.property(text, text, text, (code, message, said) => {
       const error = { code, message, details: { said } };
       const shown = [
         finalText(ended({ status: "failed", error }), plain),
         finalText(ended({ status: "succeeded", result: said }), plain),
-        finalText(ended({ status: "succeeded", result: result as never }), plain),
+        finalText(ended({ status: "succeeded", result: [{ [`.${said}`]: said }] }), plain),
         progressText({ at: 1, text: "", reply: reply({ status: "running", progress: said }) }),
         jsonText({ [said]: said }),
       ].join("");
