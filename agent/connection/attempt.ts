@@ -41,6 +41,7 @@ export async function attempt(
       `The service did not answer the connect within ${options.connectTimeoutMs} ms.`,
     );
   } catch (error) {
+    // The deadline may fall between the end of `open` and this function's hearing of it.
     opened.link?.abort({ reason: "stopped" });
     throw error;
   }

@@ -49,7 +49,6 @@ export { signatureAuthenticator } from "./auth/signature.ts";
 export type {
   Authenticator,
   ControlMessage,
-  Credentials,
   Publisher,
   SessionCounters,
   SessionDeps,

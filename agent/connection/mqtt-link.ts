@@ -191,10 +191,11 @@ export class MqttLink {
     const ordinal = ++this.#publishes;
     const mark = this.#marks[0]?.ordinal === ordinal ? this.#marks.shift() : undefined;
     if (this.#close) return;
+    const { payload } = packet;
     this.#events.published({
       topic: packet.topic,
       // A copy: the parser's is a view that would keep the whole read alive.
-      payload: new Uint8Array(Buffer.from(packet.payload)),
+      payload: new Uint8Array(typeof payload === "string" ? Buffer.from(payload) : payload),
       qos: mark?.qos2 ? 2 : packet.qos,
       dup: packet.dup,
       packetId: packet.messageId ?? 0,
@@ -228,8 +229,6 @@ export class MqttLink {
     for (const listener of this.#closeListeners) listener(close);
     this.#closeListeners.clear();
     this.#wire.destroy();
-    // Ends what mqtt.js still has running; the stream is gone, so nothing is sent.
-    this.#client?.end(true);
     this.#closed.resolve(close);
   }
 

@@ -118,7 +118,7 @@ export class ScriptedBroker {
   }
 }
 
-export function answerPolitely(packet: Packet, peer: Peer): void {
+function answerPolitely(packet: Packet, peer: Peer): void {
   const messageId = packet.messageId ?? 0;
   switch (packet.cmd) {
     case "connect":

@@ -1,8 +1,9 @@
-import { describe, expect, test } from "vitest";
+import { describe, expect, onTestFinished, test, vi } from "vitest";
 import {
   passwordAuthenticator,
   signatureAuthenticator,
 } from "../../../agent/connection/connection.ts";
+import { FakeClock } from "../../support/fake-clock.ts";
 import { waitFor } from "../../support/wait-for.ts";
 import { collect, makeSession, never, online, scripted, texts } from "./harness.ts";
 
@@ -188,6 +189,15 @@ describe("stopping", () => {
     });
     await session.stop(never);
     expect(session.state).toBe("stopped");
+  });
+
+  test("mqtt.js runs no keep-alive of its own, which would judge a paused socket", async () => {
+    const intervals = vi.spyOn(globalThis, "setInterval");
+    onTestFinished(() => intervals.mockRestore());
+    const broker = await scripted();
+    await online(makeSession(broker.url, { keepaliveS: 5 }, { clock: new FakeClock() }));
+    expect(broker.peer.connect?.keepalive).toBe(5);
+    expect(intervals).not.toHaveBeenCalled();
   });
 
   test("does not wait for a service that never closes", async () => {
