@@ -40,8 +40,13 @@ async function agentOn(dir: string, answer: (id: string) => Promise<CommandResul
   const clock = new SystemClock();
   const random = new SystemRandom();
   const log = silentLog;
-  const store = new DatabaseStore({ dir }, { openDatabase: openLevel, log });
+  const storeDeps = { openDatabase: openLevel, random, log };
+  const store = new DatabaseStore({ dir }, storeDeps);
   await store.start();
+  // Nothing is settled here, so there is nothing to note about it.
+  const none = (): void => undefined;
+  const volatileLog = { read: () => new Uint8Array(), append: none, begin: none, commit: none };
+  const outboxDeps = { store, volatileLog, clock, random, log };
   const outbox = new DurableOutbox(
     {
       lanes: { reply: lane },
@@ -50,7 +55,7 @@ async function agentOn(dir: string, answer: (id: string) => Promise<CommandResul
       checkTopic: () => undefined,
       bootId: "boot",
     },
-    { store, clock, random, log },
+    outboxDeps,
   );
   await outbox.start();
   const begun: string[] = [];
