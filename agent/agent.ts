@@ -23,7 +23,7 @@ import { Log, type LogStream } from "./log/log.ts";
 import { DurableOutbox, Forwarder, type Publisher } from "./outbox/outbox.ts";
 import { Schedule } from "./schedule/schedule.ts";
 import { ClockTruster, readBootId } from "./service/service.ts";
-import { DatabaseStore, type KeyValueOpener, openLevel } from "./store/store.ts";
+import { DatabaseStore, FileVolatileLog, type KeyValueOpener, openLevel } from "./store/store.ts";
 import * as options from "./wiring/options.ts";
 import { controlPorts, healthSources, type Parts } from "./wiring/ports.ts";
 import { RunLog } from "./wiring/run-record.ts";
@@ -132,9 +132,14 @@ export async function createAgent(
   const { up } = config.topics;
 
   const openDatabase = deps.openDatabase ?? openLevel;
-  const store = new DatabaseStore({ dir: config.state.dir }, { openDatabase, log });
+  const store = new DatabaseStore({ dir: config.state.dir }, { openDatabase, random, log });
+  const volatileLog = new FileVolatileLog(
+    { dir: options.controlDir(config), identity: () => `${store.id} ${bootId}` },
+    (error) => log.warn("volatile log not written", { error: describeError(error) }),
+  );
   const outbox = new DurableOutbox(options.outboxOptions(config, bootId), {
     store,
+    volatileLog,
     clock,
     random,
     log,

@@ -1,6 +1,7 @@
 import type { Clock } from "../agent/core/clock.ts";
 import type { Component } from "../agent/core/component.ts";
 import type { Logger } from "../agent/core/log.ts";
+import type { Random } from "../agent/core/random.ts";
 import { DatabaseStore, openLevel } from "../agent/store/store.ts";
 import {
   Cloud,
@@ -24,10 +25,18 @@ export class LocalCloud implements Component {
 
   constructor(
     options: LocalCloudOptions,
-    deps: { readonly clock: Clock; readonly log: Logger; readonly tap?: Tap },
+    deps: {
+      readonly clock: Clock;
+      readonly random: Random;
+      readonly log: Logger;
+      readonly tap?: Tap;
+    },
   ) {
-    const { log } = deps;
-    this.#store = new DatabaseStore({ dir: options.dataDir }, { openDatabase: openLevel, log });
+    const { random, log } = deps;
+    this.#store = new DatabaseStore(
+      { dir: options.dataDir },
+      { openDatabase: openLevel, random, log },
+    );
     this.#cloud = new Cloud(options.service, { ...deps, store: this.#store });
   }
 

@@ -97,7 +97,10 @@ export const cloud = defineSubcommand({
       { level: options.logLevel },
       { stream: logStream(context), clock: context.clock },
     );
-    const local = new LocalCloud({ service, dataDir }, { clock: context.clock, log });
+    const local = new LocalCloud(
+      { service, dataDir },
+      { clock: context.clock, random: context.random, log },
+    );
     await local.start(context.signal);
     const ready = local.ready ?? {};
     const sections = prepared.isFirst ? pasteableSections(service.directory, ready) : undefined;

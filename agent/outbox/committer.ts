@@ -9,6 +9,7 @@ import type { Entry, StoredRecord } from "./entry.ts";
 import type { Lane } from "./lane.ts";
 import { persistDelayMs, type RecentLatency } from "./latency.ts";
 import type { Records } from "./records.ts";
+import type { SettleNotes } from "./settle-notes.ts";
 
 export interface CommitterOptions {
   readonly epoch: string;
@@ -23,27 +24,22 @@ export interface CommitterDeps {
   readonly log: Logger;
   readonly latency: RecentLatency;
   readonly onStored: (entry: Entry) => void;
-  /** Some settlements were noted. */
-  readonly onNoted: () => void;
+  readonly notes: SettleNotes;
   /** Says whether the entry still waits for the service or was refused. */
   readonly onRefused: (entry: Entry, error: HoldfastError) => "wait" | "refused";
 }
 
 const GROUP_MESSAGES = 4_096;
 const GROUP_BYTES = 2 * 1024 * 1024;
-/** Settlements are synced at the latest after this. */
+/** Settlements are committed at the latest after this. */
 const SETTLE_MS = 1_000;
 /** Between two attempts on a disk that does not take writes. */
 const RETRY_MS = 500;
 
 /**
- * The loop that writes: one commit at a time, holding every message whose persist delay is over and
- * a note of what was settled. Whoever comes while a commit is under way shares the next one.
- *
- * Messages are always synced. Notes of settlements alone are written at once, so that a kill of the
- * process repeats nothing that is noted, but synced only every `settleEvery` messages or second: a
- * power cut may repeat that much. What is settled and not noted yet is `unnoted`; the outbox hands
- * out so much less, so that in flight and unnoted together stay inside the window (I3).
+ * The loop that writes: one synced commit at a time, holding every message whose persist delay is
+ * over and, once a second or every `settleEvery` messages, what was settled or dropped. Whoever
+ * comes while a commit is under way shares the next one.
  */
 export class Committer {
   persisted = 0;
@@ -55,12 +51,9 @@ export class Committer {
   readonly #pending = new Deque<Entry>();
   readonly #touched = new Set<StoredRecord>();
   readonly #unwritten = new Map<string, Write>();
-  /** Settled messages that are not on disk as such yet, and those written but not synced. */
-  #unnoted = 0;
-  #unsynced = 0;
-  #firstUnsyncedMs = 0;
+  #settlements = 0;
+  #firstSettledMs = 0;
   #notBeforeMs = 0;
-  #failing = false;
   #idle = false;
   #online = false;
   #stopping = false;
@@ -105,23 +98,16 @@ export class Committer {
     this.unsafeBytes -= entry.packet.length;
   }
 
-  /** See above. A disk that does not take notes must not stop the drain, so they count no more. */
-  get unnoted(): number {
-    return this.#failing ? 0 : this.#unnoted;
-  }
-
   countPersisted(messages: number): void {
     this.persisted += messages;
   }
 
-  /** A message of this record was settled or dropped; to be noted on disk. */
+  /** A message of this record was settled or dropped; to be noted on disk, a little later. */
   noteGone(record: StoredRecord): void {
-    if (this.#unnoted + this.#unsynced === 0) {
-      this.#firstUnsyncedMs = this.#deps.clock.monotonicMs();
-    }
-    this.#unnoted++;
-    if (this.#touched.size === 0) this.#wakeup.notify();
+    if (this.#settlements++ === 0) this.#firstSettledMs = this.#deps.clock.monotonicMs();
     this.#touched.add(record);
+    this.#deps.notes.add(record.number, record.gone);
+    if (this.#idle || this.#settlements === this.#options.settleEvery) this.#wakeup.notify();
   }
 
   async #run(signal: AbortSignal): Promise<void> {
@@ -148,8 +134,7 @@ export class Committer {
   /** Milliseconds until something is to be written; infinity when nothing is. */
   #msToNext(): number {
     const now = this.#deps.clock.monotonicMs();
-    const notesDueMs = this.#touched.size > 0 || this.#unwritten.size > 0 ? now : this.#syncDueMs();
-    const next = Math.min(this.#pendingDueMs(), notesDueMs);
+    const next = Math.min(this.#pendingDueMs(), this.#settlementsDueMs());
     return next === Number.POSITIVE_INFINITY ? next : Math.max(next, this.#notBeforeMs) - now;
   }
 
@@ -161,12 +146,10 @@ export class Committer {
     return Number.POSITIVE_INFINITY;
   }
 
-  /** When the notes must be synced; infinity when there are none. */
-  #syncDueMs(): number {
-    const notes = this.#unnoted + this.#unsynced;
-    if (notes === 0) return Number.POSITIVE_INFINITY;
-    if (this.#stopping || notes >= this.#options.settleEvery) return 0;
-    return this.#firstUnsyncedMs + SETTLE_MS;
+  #settlementsDueMs(): number {
+    if (this.#settlements === 0 && this.#unwritten.size === 0) return Number.POSITIVE_INFINITY;
+    if (this.#stopping || this.#settlements >= this.#options.settleEvery) return 0;
+    return this.#firstSettledMs + SETTLE_MS;
   }
 
   #delayMs(): number {
@@ -176,36 +159,27 @@ export class Committer {
   }
 
   async #commit(): Promise<void> {
+    const { store, records, notes } = this.#deps;
     const now = this.#deps.clock.monotonicMs();
     const group = this.#dueEntries(now);
-    const sync = group.length > 0 || this.#syncDueMs() <= now;
-    const noted = this.#unnoted;
-    this.#noteSettlements(sync);
-    const records = pack(group).map((entries) =>
-      this.#deps.records.write(entries, this.#options.epoch),
-    );
+    const settling = this.#settlementsDueMs() <= now;
+    if (settling) this.#collectSettlements();
+    const made = pack(group).map((entries) => records.write(entries, this.#options.epoch));
+    const writes = [...this.#unwritten.values(), ...made];
     try {
-      const writes = [...this.#unwritten.values(), ...records];
-      if (writes.length > 0) await this.#deps.store.commit(writes, { sync });
+      if (writes.length > 0) await store.commit(writes, { sync: true });
     } catch (cause) {
       this.#failed(group, cause);
       return;
     }
-    this.#failing = false;
     this.#unwritten.clear();
-    this.#noted(noted, sync);
+    if (settling) notes.committed();
     this.persisted += group.length;
     for (const entry of group) {
       this.unsafeBytes -= entry.packet.length;
       this.#deps.onStored(entry);
     }
-  }
-
-  #noted(noted: number, sync: boolean): void {
-    this.#unnoted -= noted;
-    this.#unsynced = sync ? 0 : this.#unsynced + noted;
-    if (sync) this.#firstUnsyncedMs = this.#deps.clock.monotonicMs();
-    if (noted > 0) this.#deps.onNoted();
+    notes.flush();
   }
 
   #dueEntries(now: number): Entry[] {
@@ -226,8 +200,9 @@ export class Committer {
     return group;
   }
 
-  #noteSettlements(sync: boolean): void {
-    const { records } = this.#deps;
+  #collectSettlements(): void {
+    const { records, notes } = this.#deps;
+    notes.begin();
     for (const record of this.#touched) {
       if (records.ledger.isGone(record.number)) continue;
       if (records.isWhollyGone(record)) this.#keep(records.remove(record));
@@ -235,8 +210,7 @@ export class Committer {
     }
     for (const write of records.ledger.takeWrites()) this.#keep(write);
     this.#touched.clear();
-    // A sync needs something to write along with; the ledger's head is the smallest there is.
-    if (sync && this.#unwritten.size === 0) this.#keep(records.ledger.throughWrite());
+    this.#settlements = 0;
   }
 
   #keep(write: Write): void {
@@ -245,8 +219,7 @@ export class Committer {
 
   #failed(group: readonly Entry[], cause: unknown): void {
     this.#notBeforeMs = this.#deps.clock.monotonicMs() + RETRY_MS;
-    this.#failing = true;
-    this.#deps.onNoted(); // The drain goes on without notes.
+    this.#firstSettledMs = this.#notBeforeMs - SETTLE_MS;
     const error =
       cause instanceof HoldfastError
         ? cause

@@ -15,7 +15,7 @@ import { encodePublish } from "../core/publish-packet.ts";
 import type { Random } from "../core/random.ts";
 import { ulid } from "../core/random.ts";
 import { Wakeup } from "../core/wakeup.ts";
-import type { Store } from "../store/store.ts";
+import type { Store, VolatileLog } from "../store/store.ts";
 import { emptyBatch, toBatch } from "./batch.ts";
 import { Committer } from "./committer.ts";
 import { type Entry, provenAgeMs, type StoredRecord } from "./entry.ts";
@@ -24,6 +24,7 @@ import { RecentLatency } from "./latency.ts";
 import type { Outbox, OutboxPage, OutboxStats, Reservation, Staged } from "./port.ts";
 import type { RecordTime } from "./record.ts";
 import { Records } from "./records.ts";
+import { SettleNotes } from "./settle-notes.ts";
 
 export interface OutboxOptions {
   readonly lanes: Readonly<Record<string, LaneOptions>>;
@@ -38,6 +39,8 @@ export interface OutboxOptions {
 
 export interface OutboxDeps {
   readonly store: Store;
+  /** Survives a kill of the process; holds what was settled and is not committed yet. */
+  readonly volatileLog: VolatileLog;
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Logger;
@@ -60,6 +63,7 @@ export class DurableOutbox implements Outbox, Component {
   readonly #lanes = new Map<string, Lane>();
   #byPriority: Lane[] = [];
   readonly #records: Records;
+  readonly #notes: SettleNotes;
   readonly #committer: Committer;
   readonly #inFlight = new Map<string, Map<number, Entry>>();
   #inFlightCount = 0;
@@ -78,6 +82,7 @@ export class DurableOutbox implements Outbox, Component {
     this.epoch = ulid(deps.clock.wallMs(), deps.random);
     for (const [name, lane] of Object.entries(options.lanes)) this.#addLane(name, lane);
     this.#records = new Records(deps.store, this.#log);
+    this.#notes = new SettleNotes(deps.volatileLog);
     this.#committer = new Committer(
       {
         epoch: this.epoch,
@@ -91,7 +96,7 @@ export class DurableOutbox implements Outbox, Component {
         log: this.#log,
         latency: this.#latency,
         onStored: (entry) => this.#stored(entry),
-        onNoted: () => this.#readable.notify(),
+        notes: this.#notes,
         onRefused: (entry, error) => this.#refused(entry, error),
       },
     );
@@ -99,7 +104,12 @@ export class DurableOutbox implements Outbox, Component {
 
   async start(): Promise<void> {
     if (this.#state !== "new") return;
-    await this.#records.load((name) => this.#lanes.get(name) ?? this.#addLane(name, ORPHAN_LANE));
+    const noted = await this.#records.load(
+      (name) => this.#lanes.get(name) ?? this.#addLane(name, ORPHAN_LANE),
+      this.#notes.read(),
+    );
+    for (const record of noted) this.#committer.noteGone(record);
+    this.#notes.restart();
     for (const lane of this.#lanes.values()) {
       if (lane.messages > 0) {
         this.#log.info("backlog found", { lane: lane.name, messages: lane.messages });
@@ -216,6 +226,7 @@ export class DurableOutbox implements Outbox, Component {
         sample = entry;
       }
     }
+    this.#notes.flush();
     if (sample) this.#latency.add(this.#clock.monotonicMs() - sample.takenMs);
   }
 
@@ -361,10 +372,8 @@ export class DurableOutbox implements Outbox, Component {
     const entries: Entry[] = [];
     let bytes = 0;
     const now = this.#now();
-    const most = limit.messages - this.#committer.unnoted;
-    if (most <= 0) return { entries };
     for (const lane of this.#byPriority) {
-      while (entries.length < most) {
+      while (entries.length < limit.messages) {
         if (lane.mustLoad) return { entries, load: lane };
         const entry = lane.peek();
         if (!entry) break;

@@ -97,14 +97,12 @@ export class Ledger {
       this.#blocks.delete(block);
       writes.push(this.#table.del(blockKey(block)));
     }
-    if (writes.length > 0) writes.push(this.throughWrite());
+    if (writes.length > 0) {
+      const value = Buffer.alloc(6);
+      value.writeUIntBE(this.#through, 0, 6);
+      writes.push(this.#table.put(THROUGH_KEY, value));
+    }
     return writes;
-  }
-
-  throughWrite(): Write {
-    const value = Buffer.alloc(6);
-    value.writeUIntBE(this.#through, 0, 6);
-    return this.#table.put(THROUGH_KEY, value);
   }
 }
 

@@ -18,8 +18,9 @@
  *
  * On disk: table `outbox`, key `<lane>/<record number>`, and table `ledger`, which says for every
  * record number whether the record is gone. A deletion and its ledger entry are one batch, hence a
- * number that is neither present nor in the ledger is damage. Settlements are written behind, at
- * most `settleEvery` messages or one second: what a power cut can repeat.
+ * number that is neither present nor in the ledger is damage. Settlements are committed behind, at
+ * most `settleEvery` messages or one second: what a power cut can repeat. Until then they are noted
+ * in a volatile log, which a kill of the process does not touch: it repeats the window at most.
  *
  * Full: a lane refuses (`lane_full`) or lets its oldest messages go, as configured, counted by
  * reason. A disk that does not take writes: while the link is up, puts succeed by acknowledgement

@@ -32,15 +32,22 @@ export class Records {
     this.#log = log;
   }
 
-  /** Lists what is on disk into the lanes, in the order of record numbers. */
-  async load(laneOf: (name: string) => Lane): Promise<void> {
+  /**
+   * Lists what is on disk into the lanes, in the order of record numbers. `noted` says which
+   * messages were settled besides what the ledger knows; gives the records of which that is true.
+   */
+  async load(
+    laneOf: (name: string) => Lane,
+    noted: ReadonlyMap<number, number>,
+  ): Promise<StoredRecord[]> {
     await this.ledger.load();
+    const changed: StoredRecord[] = [];
     const lanes = new Set<Lane>();
     let cursor = "";
     // Lane by lane, each from the ledger's head on, so that deleted records are not stepped over.
     for (;;) {
       const first = await this.#first(cursor);
-      if (first === undefined) return;
+      if (first === undefined) return changed;
       const lane = laneOf(laneName(first));
       lanes.add(lane);
       const gt = `${lane.name}/${hex(this.ledger.through)}`;
@@ -50,7 +57,8 @@ export class Records {
         lte,
         limit: Number.POSITIVE_INFINITY,
       })) {
-        this.#list(lane, key, value);
+        const record = this.#list(lane, key, value, noted);
+        if (record) changed.push(record);
       }
       cursor = lte;
     }
@@ -180,24 +188,28 @@ export class Records {
     return undefined;
   }
 
-  #list(lane: Lane, key: string, value: Uint8Array): void {
+  /** Gives the record if it has lost messages that the ledger does not know of. */
+  #list(
+    lane: Lane,
+    key: string,
+    value: Uint8Array,
+    noted: ReadonlyMap<number, number>,
+  ): StoredRecord | undefined {
     try {
       const head = decodeRecordHead(value);
-      const gone = this.ledger.mask(head.number);
-      let bytes = head.packetBytes;
-      if (gone !== 0) {
-        const { messages } = decodeRecord(value);
-        messages.forEach(({ packet }, i) => {
-          if ((gone & (1 << i)) !== 0) bytes -= packet.length;
-        });
-      }
-      lane.messages += head.count - bits(gone);
-      lane.bytes += bytes;
       const { number, count, time } = head;
-      lane.stored.push({ lane, number, count, bytes, gone, held: 0, queued: true, time });
+      const known = this.ledger.mask(number);
+      const gone = known | ((noted.get(number) ?? 0) & allOf(count));
+      const bytes = gone === 0 ? head.packetBytes : bytesLeft(decodeRecord(value), gone);
+      const record = { lane, number, count, bytes, gone, held: 0, queued: true, time };
+      lane.messages += count - bits(gone);
+      lane.bytes += bytes;
+      if (!this.isWhollyGone(record)) lane.stored.push(record);
+      return gone === known ? undefined : record;
     } catch (error) {
       lane.countDropped("damage", 1);
       this.#log.error("record not readable", { key, error: describeError(error) });
+      return undefined;
     }
   }
 
@@ -255,6 +267,13 @@ function toEntries(stored: StoredRecord, record: OutboxRecord): Entry[] {
     });
   });
   return entries;
+}
+
+function bytesLeft({ messages }: OutboxRecord, gone: number): number {
+  return messages.reduce(
+    (sum, { packet }, i) => sum + ((gone & (1 << i)) === 0 ? packet.length : 0),
+    0,
+  );
 }
 
 function laneName(key: string): string {

@@ -3,7 +3,9 @@ import { join } from "node:path";
 import { assert } from "../core/assert.ts";
 import type { Component } from "../core/component.ts";
 import { describeError, HoldfastError } from "../core/errors.ts";
+import { isJsonObject } from "../core/json.ts";
 import type { Logger } from "../core/log.ts";
+import type { Random } from "../core/random.ts";
 import type { KeyValue, KeyValueOpener } from "./level.ts";
 import type { Codec, Store, Table, Write } from "./port.ts";
 import { seal, unseal } from "./sealed.ts";
@@ -37,6 +39,8 @@ export class DatabaseStore implements Store, Component {
   readonly #dir: string;
   readonly #openDatabase: KeyValueOpener;
   readonly #log: Logger;
+  readonly #random: Random;
+  #id = "";
   #database: KeyValue | undefined;
   #state: "new" | "open" | "failed" | "closed" = "new";
   #lastNumber = 0;
@@ -46,11 +50,21 @@ export class DatabaseStore implements Store, Component {
 
   constructor(
     options: DatabaseStoreOptions,
-    deps: { readonly openDatabase: KeyValueOpener; readonly log: Logger },
+    deps: {
+      readonly openDatabase: KeyValueOpener;
+      readonly random: Random;
+      readonly log: Logger;
+    },
   ) {
     this.#dir = options.dir;
     this.#openDatabase = deps.openDatabase;
+    this.#random = deps.random;
     this.#log = deps.log.child("store");
+  }
+
+  /** Random, for the life of the state folder; empty before `start`. */
+  get id(): string {
+    return this.#id;
   }
 
   /** `failed`: the last write failed; the next one opens the database again first. */
@@ -74,7 +88,7 @@ export class DatabaseStore implements Store, Component {
     const mustExist = await this.#checkFormat();
     if (mustExist) await this.#refuseMissing();
     await this.#open(!mustExist);
-    if (!mustExist) await writeDurably(this.#dir, "store.json", `{"format":${FORMAT}}\n`);
+    if (!mustExist) await this.#writeMarker();
     await writeFile(join(this.#dir, "holder.pid"), `${process.pid}\n`);
     this.#state = "open";
   }
@@ -245,7 +259,8 @@ export class DatabaseStore implements Store, Component {
   async #checkFormat(): Promise<boolean> {
     const text = await readFile(join(this.#dir, "store.json"), "utf8").catch(() => undefined);
     if (text === undefined) return false;
-    const format = formatOf(text);
+    const { format, id } = parseMarker(text);
+    this.#id = id;
     if (format > FORMAT) {
       const message = `The state folder ${this.#dir} has format ${format}; this release reads up to ${FORMAT}.`;
       throw new HoldfastError("store_newer_format", message, { details: { format } });
@@ -258,6 +273,12 @@ export class DatabaseStore implements Store, Component {
     if (await stat(current).catch(() => undefined)) return;
     const message = `The database in ${this.#dir} is gone, although this folder had one: ${current} is missing.`;
     throw new HoldfastError("store_missing", message, { details: { dir: this.#dir } });
+  }
+
+  async #writeMarker(): Promise<void> {
+    this.#id = Buffer.from(this.#random.bytes(12)).toString("base64url");
+    const marker = { format: FORMAT, id: this.#id };
+    await writeDurably(this.#dir, "store.json", `${JSON.stringify(marker)}\n`);
   }
 
   #reading(): KeyValue {
@@ -274,15 +295,16 @@ export class DatabaseStore implements Store, Component {
   }
 }
 
-function formatOf(text: string): number {
+/** A torn marker still says that a database must exist. */
+function parseMarker(text: string): { format: number; id: string } {
+  let parsed: unknown;
   try {
-    const parsed: unknown = JSON.parse(text);
-    const format =
-      parsed !== null && typeof parsed === "object" && "format" in parsed ? parsed.format : 0;
-    return typeof format === "number" ? format : 0;
+    parsed = JSON.parse(text);
   } catch {
-    return 0; // A torn file still says that a database must exist.
+    parsed = undefined;
   }
+  const { format, id } = isJsonObject(parsed) ? parsed : {};
+  return { format: typeof format === "number" ? format : 0, id: typeof id === "string" ? id : "" };
 }
 
 function causeCode(error: unknown): unknown {

@@ -25,3 +25,4 @@ export { DatabaseStore, type DatabaseStoreOptions } from "./database-store.ts";
 export { jsonCodec } from "./json-codec.ts";
 export { type KeyValue, type KeyValueOpener, openLevel } from "./level.ts";
 export type { Codec, NumberedWrite, Store, Table, Write } from "./port.ts";
+export { FileVolatileLog, type VolatileLog } from "./volatile-log.ts";

@@ -8,6 +8,7 @@ import { silentLog } from "../../agent/core/log.ts";
 import { DurableOutbox, Forwarder } from "../../agent/outbox/outbox.ts";
 import { FakeClock } from "../support/fake-clock.ts";
 import { MemoryStore } from "../support/memory-store.ts";
+import { MemoryVolatileLog } from "../support/memory-volatile-log.ts";
 import { SeededRandom } from "../support/seeded-random.ts";
 import { type Received, SimLink } from "../support/sim-link.ts";
 
@@ -37,6 +38,7 @@ export class OutboxWorld {
   readonly #random: SeededRandom;
   readonly #clock = new FakeClock();
   #store = new MemoryStore();
+  readonly #volatile = new MemoryVolatileLog();
   #life!: Life;
   #link: SimLink | undefined;
   #counter = 0;
@@ -49,9 +51,6 @@ export class OutboxWorld {
   /** Duplicates that the cuts so far may cause, and those seen. */
   #allowedDuplicates = 0;
   #duplicates = 0;
-  /** Acknowledgements since the disk last failed: their notes may be lost with the process. */
-  #untaken = 0;
-  #diskFailed = false;
   #kills = 0;
   #powerCuts = 0;
   #closes = 0;
@@ -99,7 +98,7 @@ export class OutboxWorld {
     else if (dice < 75) this.#ackSome();
     else if (dice < 82) this.#connect();
     else if (dice < 88) this.#cut();
-    else if (dice < 92) this.#failDisk();
+    else if (dice < 92) this.#store.failCommits(1 + this.#random.int(3));
     else if (dice < 95) this.#slowSync();
     else if (dice < 97) await this.#kill(this.#store.afterKill(), "kill");
     else if (dice < 99) await this.#kill(this.#store.afterPowerCut(), "power");
@@ -116,7 +115,13 @@ export class OutboxWorld {
         checkTopic: () => undefined,
         bootId: `boot-${this.#powerCuts}`,
       },
-      { store: this.#store, clock: this.#clock, random: this.#random, log: silentLog },
+      {
+        store: this.#store,
+        volatileLog: this.#volatile.open(),
+        clock: this.#clock,
+        random: this.#random,
+        log: silentLog,
+      },
     );
     await outbox.start();
     let current: SimLink | undefined;
@@ -165,7 +170,6 @@ export class OutboxWorld {
   #ackSome(): void {
     const link = this.#link;
     for (let n = this.#random.int(8); link && n > 0 && link.unacked.length > 0; n--) {
-      if (this.#diskFailed) this.#untaken++;
       link.ack(this.#random.chance(0.8) ? 0 : this.#random.int(link.unacked.length));
     }
   }
@@ -185,23 +189,17 @@ export class OutboxWorld {
     this.#life.offer(undefined);
   }
 
-  #failDisk(): void {
-    this.#store.failCommits(1 + this.#random.int(3));
-    this.#diskFailed = true;
-  }
-
   #slowSync(): void {
     const ms = this.#random.int(120);
     this.#store.beforeSync = () => this.#clock.sleep(ms, new AbortController().signal);
   }
 
   async #kill(left: MemoryStore, how: "kill" | "power"): Promise<void> {
-    // I3: a kill repeats at most what was in flight or not noted, together the window; a power cut
-    // also the notes not synced. A disk that took no notes may cost more: the drain went on.
-    const unsynced = SETTLE_EVERY + WINDOW;
-    this.#allowedDuplicates += WINDOW + (how === "power" ? unsynced : 0) + this.#untaken;
-    this.#untaken = 0;
-    this.#diskFailed = false;
+    // I3: a kill repeats at most what was in flight; a power cut also the settlements that were
+    // not committed: `settleEvery`, those of a slow commit under way, and of a disk that failed.
+    const uncommitted = this.#volatile.length / 12;
+    this.#allowedDuplicates += WINDOW + (how === "power" ? uncommitted : 0);
+    if (how === "power") this.#volatile.clear();
     if (how === "kill") this.#kills++;
     else this.#powerCuts++;
     const dead = this.#life;

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { expect, test } from "vitest";
 import { HoldfastError } from "../../../agent/core/errors.ts";
 import { silentLog } from "../../../agent/core/log.ts";
+import { SystemRandom } from "../../../agent/core/system-random.ts";
 import {
   DatabaseStore,
   jsonCodec,
@@ -12,7 +13,7 @@ import {
 import { tempDir } from "../../support/temp-dir.ts";
 
 const numbers = jsonCodec((value) => Number(value));
-const deps = { openDatabase: openLevel, log: silentLog };
+const deps = { openDatabase: openLevel, random: new SystemRandom(), log: silentLog };
 
 function codeOf(error: unknown): string {
   return error instanceof HoldfastError ? error.code : String(error);

@@ -1,0 +1,80 @@
+import { crc32 } from "node:zlib";
+import type { VolatileLog } from "../store/store.ts";
+
+/**
+ * Which messages were settled, as notes of 12 bytes in a log that survives a kill of the process:
+ * u48 record number, u32 mask of the messages that are gone, u16 check. The database learns of
+ * settlements only once a second; without the notes a kill would repeat all of that.
+ */
+const NOTE_BYTES = 12;
+
+export interface Note {
+  readonly number: number;
+  readonly mask: number;
+}
+
+export class SettleNotes {
+  readonly #log: VolatileLog;
+  #waiting: Note[] = [];
+
+  constructor(log: VolatileLog) {
+    this.#log = log;
+  }
+
+  /** What earlier processes noted, by record; a torn or damaged note is left out. */
+  read(): ReadonlyMap<number, number> {
+    const bytes = Buffer.from(this.#log.read());
+    const masks = new Map<number, number>();
+    for (let at = 0; at + NOTE_BYTES <= bytes.length; at += NOTE_BYTES) {
+      const note = bytes.subarray(at, at + NOTE_BYTES);
+      if (note.readUInt16BE(10) !== check(note)) break; // What follows a torn one is out of step.
+      const number = note.readUIntBE(0, 6);
+      masks.set(number, (masks.get(number) ?? 0) | note.readUInt32BE(6));
+    }
+    return masks;
+  }
+
+  add(number: number, mask: number): void {
+    this.#waiting.push({ number, mask });
+  }
+
+  /** One write for all that was added. */
+  flush(): void {
+    if (this.#waiting.length === 0) return;
+    const bytes = Buffer.allocUnsafe(this.#waiting.length * NOTE_BYTES);
+    this.#waiting.forEach(({ number, mask }, i) => {
+      const note = bytes.subarray(i * NOTE_BYTES, (i + 1) * NOTE_BYTES);
+      note.writeUIntBE(number, 0, 6);
+      note.writeUInt32BE(mask >>> 0, 6);
+      note.writeUInt16BE(check(note), 10);
+    });
+    this.#waiting = [];
+    this.#log.append(bytes);
+  }
+
+  /**
+   * Drops everything that earlier processes noted and keeps what was added since: a state folder
+   * that was put back from a copy gives its record numbers a second time.
+   */
+  restart(): void {
+    this.#log.begin();
+    this.#log.commit();
+    this.#log.begin();
+    this.flush();
+    this.#log.commit();
+  }
+
+  /** All that was noted is about to be committed; `committed` when it was. */
+  begin(): void {
+    this.flush();
+    this.#log.begin();
+  }
+
+  committed(): void {
+    this.#log.commit();
+  }
+}
+
+function check(note: Uint8Array): number {
+  return crc32(note.subarray(0, 10)) & 0xffff;
+}
