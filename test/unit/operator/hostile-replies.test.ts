@@ -4,7 +4,8 @@ import { expect, test } from "vitest";
 import { encodeReply } from "../../../agent/protocol/reply.ts";
 import { type FakeLink, makeRig, never, request, runsOf } from "./rig.ts";
 
-const wait = { timeoutMs: 30_000 };
+/** Far more fake time than any of these takes, however slow the disk is. */
+const wait = { timeoutMs: 600_000 };
 const utf8 = (text: string): Buffer => Buffer.from(text, "utf8");
 
 const hostile: readonly [string, (id: string) => Uint8Array | string][] = [

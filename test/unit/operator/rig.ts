@@ -22,6 +22,7 @@ import { tempDir } from "../../support/temp-dir.ts";
 import { waitFor } from "../../support/wait-for.ts";
 
 export const DEVICE = "GID_demo@@@gw-01";
+export const LIFETIME_MS = 3_600_000;
 export const SLOT_1 = "GID_demo@@@console-1";
 
 export interface Published {
@@ -180,7 +181,7 @@ export function request(
   return {
     device: "gw-01",
     command: "system.ping",
-    lifetimeMs: 60_000,
+    lifetimeMs: LIFETIME_MS,
     wait: true,
     progress: false,
     ...extra,

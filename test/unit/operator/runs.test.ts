@@ -14,9 +14,19 @@ import {
 import { FakeClock } from "../../support/fake-clock.ts";
 import { tempDir } from "../../support/temp-dir.ts";
 import { waitFor } from "../../support/wait-for.ts";
-import { controller, DEVICE, listRuns, makeRig, never, request, runsOf } from "./rig.ts";
+import {
+  controller,
+  DEVICE,
+  LIFETIME_MS,
+  listRuns,
+  makeRig,
+  never,
+  request,
+  runsOf,
+} from "./rig.ts";
 
-const wait = { timeoutMs: 30_000 };
+/** Far more fake time than any of these takes, however slow the disk is. */
+const wait = { timeoutMs: 600_000 };
 
 test("an answer that comes after the process ended is collected by wait", async () => {
   const rig = await makeRig();
@@ -90,9 +100,13 @@ test("resume neither repeats what has ended nor what the device would refuse", a
   await rig.finish(rig.commander.resume(ended.run.id, wait, never));
   expect(rig.links).toHaveLength(1);
 
+  rig.prepare = () => undefined;
   const open = await rig.finish(rig.commander.send(request({ wait: false }), wait, never));
-  rig.clock.jumpWall(120_000);
-  await expect(rig.finish(rig.commander.resume(open.run.id, wait, never))).resolves.toBeDefined();
+  rig.clock.jumpWall(LIFETIME_MS + 1);
+  await expect(rig.finish(rig.commander.resume(open.run.id, wait, never))).rejects.toMatchObject({
+    code: "command_expired",
+  });
+  expect(rig.links).toHaveLength(2);
 });
 
 test("an unknown run, and one that another client id sent, are refused with the reason", async () => {

@@ -9,7 +9,8 @@ import { Slots, systemProcesses } from "../../../cloud/operator/operator.ts";
 import { waitFor } from "../../support/wait-for.ts";
 import { controller, DEVICE, listRuns, makeRig, never, request, runsOf, SLOT_1 } from "./rig.ts";
 
-const wait = { timeoutMs: 30_000 };
+/** Far more fake time than any of these takes, however slow the disk is. */
+const wait = { timeoutMs: 600_000 };
 
 test("the final reply of the device ends the run and is on disk before it is acknowledged", async () => {
   const rig = await makeRig();
