@@ -191,17 +191,14 @@ export class Client implements Online {
     this.#handlers.identified();
     this.#channel.bound = limits.payloadBytes + PUBLISH_HEAD_BYTES;
     this.#channel.hold("connecting");
-    let present = false;
-    const attached = this.#context.sessions.attach(clientId, packet.clean, (error) => {
-      // In the same turn `attached` is not there yet.
-      queueMicrotask(() => this.#opened(packet, present, error));
-    });
+    const attached = this.#context.sessions.attach(clientId, packet.clean);
     if (!attached) {
       this.#refuse(CONNACK.unavailable, "too many connections");
       return;
     }
-    this.#session = attached.session;
-    present = attached.present;
+    const { session, present } = attached;
+    this.#session = session;
+    this.#context.sessions.save(session, (error) => this.#opened(packet, present, error));
   }
 
   #opened(packet: ConnectPacket, present: boolean, error: Error | undefined): void {
@@ -338,31 +335,19 @@ export class Client implements Online {
       controls.push(decision.control);
     }
     const real = packet.subscriptions.filter((_, i) => !controls[i]);
-    let codes: readonly number[] = [];
-    const slot = this.#replies.reserve();
-    codes = sessions.subscribe(session, real, (error) => {
-      if (error) {
-        this.close("storage failed", error.message);
-        return;
-      }
-      // In the same turn `codes` are not there yet.
-      queueMicrotask(() => {
-        const granted = codes.values();
-        const answer = packet.subscriptions.map(({ qos }, i) =>
-          controls[i] ? qos : (granted.next().value ?? 0x80),
-        );
-        this.#replies.fill(slot, writeSuback(packet.packetId, answer));
-      });
-    });
+    const granted = sessions.subscribe(session, real).values();
+    const codes = packet.subscriptions.map(({ qos }, i) =>
+      controls[i] ? qos : (granted.next().value ?? 0x80),
+    );
+    this.#reply((done) => sessions.save(session, done), writeSuback(packet.packetId, codes));
   }
 
   #unsubscribe(packet: Extract<ClientPacket, { kind: "unsubscribe" }>): void {
     const session = this.#session;
     if (!session) return;
-    this.#reply(
-      (done) => this.#context.sessions.unsubscribe(session, packet.filters, done),
-      writeUnsuback(packet.packetId),
-    );
+    const { sessions } = this.#context;
+    sessions.unsubscribe(session, packet.filters);
+    this.#reply((done) => sessions.save(session, done), writeUnsuback(packet.packetId));
   }
 
   #deny({ code, message }: Denial): void {

@@ -8,6 +8,8 @@ export interface Address {
 }
 
 export interface ListenOptions extends Address {
+  /** Connections at one time, those in a TLS handshake included. */
+  readonly maxConnections: number;
   /** PEM; with it the listener speaks TLS. */
   readonly tls: { readonly cert: string; readonly key: string } | undefined;
 }
@@ -34,13 +36,14 @@ export class Listener {
 
   /** Where it listens; port 0 in the options is any free port. */
   async start(): Promise<Address> {
-    const { host, port, tls } = this.#options;
+    const { host, port, tls, maxConnections } = this.#options;
     const server = tls
       ? createTlsServer({ ...tls, handshakeTimeout: HANDSHAKE_MS }, this.#connected)
       : createServer({ noDelay: true }, this.#connected);
     // The raw sockets, so that those still in a handshake can be closed too.
     server.on("connection", (socket) => this.#track(socket));
     server.on("tlsClientError", () => undefined);
+    server.maxConnections = maxConnections;
     this.#server = server;
     await new Promise<void>((resolve, reject) => {
       server.once("error", (cause) => reject(cannotListen(host, port, cause)));

@@ -66,30 +66,21 @@ export class Sessions {
   }
 
   /**
-   * The session for a new connection, whose predecessor is closed. `done` says when it is on disk;
-   * only then may it be opened. Undefined when there are too many.
+   * The session for a new connection, whose predecessor is closed. It may be opened once `save` of
+   * it is done. Undefined when there are too many.
    */
   attach(
     clientId: string,
     clean: boolean,
-    done: Done,
   ): { readonly session: Session; readonly present: boolean } | undefined {
     let old = this.#sessions.get(clientId);
     old?.online?.close("clientId conflict");
     old = this.#sessions.get(clientId);
     if (!old && this.#sessions.size >= this.#options.sessions) return undefined;
-    if (old && !old.clean && !clean) {
-      // Its record may still be on its way, when two connections follow each other closely.
-      this.#save(old, done);
-      return { session: old, present: true };
-    }
+    if (old && !old.clean && !clean) return { session: old, present: true };
     if (old) this.#drop(old);
-    const session = this.#make(clientId, clean);
-    if (!clean) this.#save(session, done);
-    else if (this.#storage.sessions.has(clientId)) this.#storage.dropSession(clientId, done);
-    else done();
     if (clean) this.#storage.dropSubscribed(clientId);
-    return { session, present: false };
+    return { session: this.#make(clientId, clean), present: false };
   }
 
   /** From now on the session's messages go to `online`. False when a newer session replaced it. */
@@ -107,26 +98,36 @@ export class Sessions {
     this.#storage.releaseMailbox(session.clientId);
   }
 
+  /**
+   * Puts the session on disk as it is, or takes it off when it is a clean one; `done` is called at
+   * once where there is nothing to do. Also for a session that is there already: its record may
+   * still be on its way when two connections follow each other closely.
+   */
+  save(session: Session, done: Done): void {
+    const { clientId, clean } = session;
+    if (!clean) {
+      const subscriptions = Object.fromEntries(session.subscriptions);
+      this.#storage.putSession(clientId, { subscriptions }, done);
+    } else if (this.#storage.sessions.has(clientId)) this.#storage.dropSession(clientId, done);
+    else done();
+  }
+
   /** The codes of the SUBACK in order: the granted QoS, or 0x80 for what is one too many. */
   subscribe(
     session: Session,
     requests: readonly { readonly filter: string; readonly qos: Qos }[],
-    done: Done,
   ): readonly number[] {
-    const codes = requests.map(({ filter, qos }) => {
+    return requests.map(({ filter, qos }) => {
       const isNew = !session.subscriptions.has(filter);
       if (isNew && session.subscriptions.size >= this.#options.subscriptions) return 0x80;
       return this.#add(session, filter, qos) ? qos : 0x80;
     });
-    this.#changed(session, done);
-    return codes;
   }
 
-  unsubscribe(session: Session, filters: readonly string[], done: Done): void {
+  unsubscribe(session: Session, filters: readonly string[]): void {
     for (const filter of filters) {
       if (session.subscriptions.delete(filter)) this.#index.remove(session.clientId, filter);
     }
-    this.#changed(session, done);
   }
 
   #make(clientId: string, clean: boolean): Session {
@@ -153,15 +154,5 @@ export class Sessions {
     if (!this.#index.add(session.clientId, filter, qos)) return false;
     session.subscriptions.set(filter, qos);
     return true;
-  }
-
-  #changed(session: Session, done: Done): void {
-    if (session.clean) done();
-    else this.#save(session, done);
-  }
-
-  #save(session: Session, done: Done): void {
-    const subscriptions = Object.fromEntries(session.subscriptions);
-    this.#storage.putSession(session.clientId, { subscriptions }, done);
   }
 }

@@ -219,7 +219,7 @@ export class Cloud implements Component {
     tls: { readonly cert: string; readonly key: string } | undefined,
   ): Promise<Address> {
     const listener = new Listener(
-      { host: this.#options.listen.host, port, tls },
+      { host: this.#options.listen.host, port, tls, maxConnections: this.#limits.connections },
       { accept: (stream, address) => this.#broker.accept(stream, address) },
     );
     this.#listeners.push(listener);

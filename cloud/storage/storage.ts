@@ -118,7 +118,8 @@ export class CloudStorage {
 
   putSession(clientId: string, session: StoredSession, done: Done): void {
     this.#sessions.set(clientId, session);
-    this.#commits.add(this.#sessionTable.put(clientId, session), 256, done);
+    const bytes = 256 + 128 * Object.keys(session.subscriptions).length;
+    this.#commits.add(this.#sessionTable.put(clientId, session), bytes, done);
   }
 
   dropSession(clientId: string, done: Done): void {
@@ -163,12 +164,13 @@ export class CloudStorage {
     return seq;
   }
 
-  /** The receiver has it, or it was dropped: gone, also from the disk. */
-  settle(clientId: string, seq: number): void {
-    if (!this.#forget(clientId, seq)) return;
+  /** The receiver has it, or it was dropped: gone, also from the disk. False when it was before. */
+  settle(clientId: string, seq: number): boolean {
+    if (!this.#forget(clientId, seq)) return false;
     const fresh = this.#fresh.get(seq);
     if (fresh && this.#commits.cancel(fresh.item)) this.#fresh.delete(seq);
     else this.#commits.add(this.#messages.del(keyOf(seq)), 64);
+    return true;
   }
 
   /** A clean session forgets what came by subscription; what was sent to it directly stays. */
@@ -195,6 +197,7 @@ export class CloudStorage {
   #forget(clientId: string, seq: number): boolean {
     const mailbox = this.#mailboxes.get(clientId);
     if (!mailbox?.remove(seq)) return false;
+    this.releaseMailbox(clientId);
     this.#waiting--;
     return true;
   }
@@ -222,11 +225,10 @@ export class CloudStorage {
       const tooMany = this.#waiting > this.#options.offlinePerInstance;
       const tooOld = message.bornAt + this.#options.retentionMs <= this.#clock.wallMs();
       if (!tooMany && !tooOld) return;
+      this.#prunedTo = key;
+      if (!this.settle(message.clientId, Number(key))) continue;
       if (tooMany) this.#removedForLimit++;
       else this.#expired++;
-      this.settle(message.clientId, Number(key));
-      this.releaseMailbox(message.clientId);
-      this.#prunedTo = key;
     }
   }
 }

@@ -30,6 +30,8 @@ export interface RawConnect {
   readonly keepalive?: number;
   readonly username?: string;
   readonly password?: string;
+  readonly protocolId?: "MQTT" | "MQIsdp";
+  readonly protocolVersion?: 3 | 4;
   readonly will?: { readonly topic: string; readonly payload: string };
 }
 
@@ -79,8 +81,8 @@ export class RawClient {
   sendConnect(options: RawConnect): void {
     this.send({
       cmd: "connect",
-      protocolId: "MQTT",
-      protocolVersion: 4,
+      protocolId: options.protocolId ?? "MQTT",
+      protocolVersion: options.protocolVersion ?? 4,
       clientId: options.clientId,
       clean: options.clean ?? true,
       keepalive: options.keepalive ?? 0,

@@ -38,6 +38,15 @@ describe("CONNECT", () => {
     expect(client.packets).toMatchObject([{ cmd: "connack", returnCode: 1 }]);
   });
 
+  it("of MQTT 3.1 is taken, as the vendor's older clients send it", async () => {
+    const { mqttPort } = await startCloud();
+    const client = await RawClient.open(mqttPort);
+    client.sendConnect({ clientId: device, protocolId: "MQIsdp", protocolVersion: 3 });
+    expect(await client.next("connack")).toMatchObject({ returnCode: 0 });
+    await client.publishAcked(`GW_DOWN/p2p/${device}`, "mine");
+    await client.untilMessages(1);
+  });
+
   it("sent twice closes the connection [MQTT-3.1.0-2]", async () => {
     const { mqttPort } = await startCloud();
     const client = await RawClient.connect(mqttPort, { clientId: device });
