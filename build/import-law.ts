@@ -95,7 +95,7 @@ export const edges: Readonly<Record<string, readonly string[]>> = {
   "smol-toml": ["agent/config"],
   "toml-eslint-parser": ["agent/config"],
   commander: ["agent/cli"],
-  valibot: ["agent/core", "agent/config", "agent/sdk", "agent/host"],
+  valibot: ["agent/core", "agent/config", "agent/sdk", "agent/host", "plugins/system"],
   aedes: ["cloud"],
 };
 

@@ -20,6 +20,7 @@ import { backoffCeilingMs } from "../core/backoff.ts";
 import type { Clock } from "../core/clock.ts";
 import type { Component } from "../core/component.ts";
 import { describeError } from "../core/errors.ts";
+import { LinkedAbort } from "../core/linked-abort.ts";
 import type { Logger } from "../core/log.ts";
 import { Wakeup } from "../core/wakeup.ts";
 import type { Store, Table } from "../store/store.ts";
@@ -171,13 +172,15 @@ export class Alarms implements Component {
   async #run(signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
       const waitMs = await this.#work(signal);
-      const rest = new AbortController();
-      const either = AbortSignal.any([signal, rest.signal]);
+      const rest = new LinkedAbort(signal);
       // After a failure only time helps: a wake-up must not turn the retries into a hot loop.
       await (this.#failures > 0
-        ? this.#deps.clock.sleep(waitMs, either)
-        : Promise.race([this.#deps.clock.sleep(waitMs, either), this.#wakeup.wait(either)]));
-      rest.abort();
+        ? this.#deps.clock.sleep(waitMs, rest.signal)
+        : Promise.race([
+            this.#deps.clock.sleep(waitMs, rest.signal),
+            this.#wakeup.wait(rest.signal),
+          ]));
+      rest.abort(); // Ends the sleep or the wait that is left over.
     }
   }
 

@@ -17,6 +17,7 @@
 import type { Clock } from "../core/clock.ts";
 import type { Component } from "../core/component.ts";
 import { describeError } from "../core/errors.ts";
+import { LinkedAbort } from "../core/linked-abort.ts";
 import type { Logger } from "../core/log.ts";
 import type { Random } from "../core/random.ts";
 import { Wakeup } from "../core/wakeup.ts";
@@ -25,8 +26,7 @@ import type { HealthOutgoing } from "./port.ts";
 import { Probes, type SystemProbes } from "./probes.ts";
 import { buildReport, type Report, type ReportFacts } from "./report.ts";
 
-export type { Severity } from "./alarm-record.ts";
-export { Alarms, type AlarmsDeps, type AlarmsOptions, type RaisedAlarm } from "./alarms.ts";
+export { Alarms, type RaisedAlarm } from "./alarms.ts";
 export type { HealthOutgoing } from "./port.ts";
 export type { SystemProbes } from "./probes.ts";
 export type { Report } from "./report.ts";
@@ -155,10 +155,9 @@ export class Health implements Component {
     const { intervalMs } = this.#options;
     let waitMs = intervalMs;
     while (!signal.aborted) {
-      const rest = new AbortController();
-      const either = AbortSignal.any([signal, rest.signal]);
-      await Promise.race([clock.sleep(waitMs, either), this.#wakeup.wait(either)]);
-      rest.abort();
+      const rest = new LinkedAbort(signal);
+      await Promise.race([clock.sleep(waitMs, rest.signal), this.#wakeup.wait(rest.signal)]);
+      rest.abort(); // Ends the sleep or the wait that is left over.
       if (signal.aborted) return;
       const sentMs = clock.monotonicMs();
       await this.#send(signal);

@@ -1,4 +1,5 @@
-import { type Clock, withDeadline } from "../core/clock.ts";
+import type { Clock } from "../core/clock.ts";
+import { LinkedAbort } from "../core/linked-abort.ts";
 
 /** What the machine says of itself; each value is null where nobody knows. */
 export interface SystemFacts {
@@ -43,14 +44,17 @@ export class Probes {
   async #ask<T>(name: string, probe: () => Promise<T>, signal: AbortSignal): Promise<T | null> {
     if (this.#hanging.has(name)) return null;
     this.#hanging.add(name);
-    const answer = this.#answer(name, probe);
-    const got = await withDeadline(this.#clock, this.#timeoutMs, signal, () =>
-      Promise.race([answer, nullOnAbort(signal)]),
-    );
-    return got.timedOut ? null : got.value;
+    const answer = this.#answer(probe, name);
+    const life = new LinkedAbort(signal);
+    void this.#clock.sleep(this.#timeoutMs, life.over).then(() => life.abort());
+    try {
+      return (await Promise.race([answer, life.aborted])) ?? null;
+    } finally {
+      life.release();
+    }
   }
 
-  async #answer<T>(name: string, probe: () => Promise<T>): Promise<T | null> {
+  async #answer<T>(probe: () => Promise<T>, name: string): Promise<T | null> {
     try {
       return await probe();
     } catch {
@@ -59,11 +63,4 @@ export class Probes {
       this.#hanging.delete(name);
     }
   }
-}
-
-function nullOnAbort(signal: AbortSignal): Promise<null> {
-  return new Promise((resolve) => {
-    if (signal.aborted) resolve(null);
-    signal.addEventListener("abort", () => resolve(null), { once: true });
-  });
 }

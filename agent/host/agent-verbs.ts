@@ -17,19 +17,16 @@ interface Listed {
  * The agent's own verbs, as a plugin like any other, so that they are checked and listed alike.
  * `plugins` gives what runs now.
  */
-export function agentVerbs(options: {
-  readonly version: string;
-  readonly plugins: () => readonly PluginInfo[];
-}): Plugin {
+export function agentVerbs(plugins: () => readonly PluginInfo[]): Plugin {
   return definePlugin({
     name: "agent",
-    version: options.version,
+    version: "1.0.0",
     commands: {
       describe: {
         summary: "The commands of this device, or one of them with the schema of its parameters.",
         idempotent: true,
         params: describeParams,
-        handler: ({ command }) => describe(options.plugins(), command),
+        handler: ({ command }) => describe(plugins(), command),
       },
     },
   });

@@ -92,9 +92,10 @@ export class Host implements Dispatcher, Component {
   /** Resolves when every plugin runs or has failed; never rejects for a plugin's fault. */
   async start(signal: AbortSignal): Promise<void> {
     if (this.#hosted.size > 0 || this.#stopped) return;
-    const version = this.#options.device.agentVersion;
-    const verbs = agentVerbs({ version, plugins: () => this.#running() });
-    this.#host(agentName, verbs);
+    this.#host(
+      agentName,
+      agentVerbs(() => this.#running()),
+    );
     for (const name of new Set(this.#options.enabled)) {
       const plugin = this.#options.builtins.find((builtin) => builtin.name === name);
       this.#host(name, name === agentName ? undefined : plugin);

@@ -1,6 +1,7 @@
 import type { Command, CommandResult } from "../commands/commands.ts";
 import type { Clock } from "../core/clock.ts";
 import { describeError, HoldfastError } from "../core/errors.ts";
+import { LinkedAbort } from "../core/linked-abort.ts";
 import type { CommandContext, Plugin, PluginContext, Verb } from "../sdk/sdk.ts";
 import { checkSchema, jsonSchemaOf } from "./check-schema.ts";
 import type { PluginInfo, PluginRunner, VerbInfo } from "./plugin-runner.ts";
@@ -63,19 +64,15 @@ export class InlineRunner implements PluginRunner {
     const verb = slots && this.#plugin.commands[verbName];
     if (!verb) return rejected("command_unknown", `There is no command ${command.name}.`);
 
-    const done = new AbortController();
-    const end = AbortSignal.any([
-      signal,
-      this.#life.signal,
-      ...(verb.deadlineMs ? [this.#deadline(command.name, verb.deadlineMs, done.signal)] : []),
-    ]);
+    const life = new LinkedAbort(signal, this.#life.signal);
+    this.#limit(life, command.name, verb.deadlineMs);
     try {
-      const slot = await slots.acquire(end);
-      if (slot === "aborted") return abortedBy(end);
+      const slot = await slots.acquire(life.signal);
+      if (slot === "aborted") return abortedBy(life.signal);
       if (slot === "stuck") return stuck(command.name);
-      return await this.#occupy(slot, verb, command, end);
+      return await this.#occupy(slot, verb, command, life);
     } finally {
-      done.abort();
+      life.release();
     }
   }
 
@@ -85,7 +82,7 @@ export class InlineRunner implements PluginRunner {
     this.#life.abort(new HoldfastError("stopped", "The plugin was stopped."));
     try {
       const stopping = this.#plugin.stop?.(this.#deps.context(this.#config, deadline));
-      await Promise.race([stopping, aborted(deadline)]);
+      await Promise.race([stopping, new LinkedAbort(deadline).aborted]);
     } finally {
       this.#exit.resolve({ reason: "stopped" });
     }
@@ -96,13 +93,13 @@ export class InlineRunner implements PluginRunner {
     slot: Slot,
     verb: Verb,
     command: Command,
-    end: AbortSignal,
+    life: LinkedAbort,
   ): Promise<CommandResult> {
-    const work = this.#run(verb, command, end).finally(() => slot.release());
-    const first = await Promise.race([work, aborted(end)]);
+    const work = this.#run(verb, command, life.signal).finally(() => slot.release());
+    const first = await Promise.race([work, life.aborted]);
     if (first) return first;
     slot.abandon();
-    return abortedBy(end);
+    return abortedBy(life.signal);
   }
 
   async #run(verb: Verb, command: Command, end: AbortSignal): Promise<CommandResult> {
@@ -120,14 +117,14 @@ export class InlineRunner implements PluginRunner {
     }
   }
 
-  #deadline(name: string, ms: number, done: AbortSignal): AbortSignal {
-    const deadline = new AbortController();
-    void this.#deps.clock.sleep(ms, done).then(() => {
-      if (done.aborted) return;
+  /** Aborts the call when its verb's own time is over; the timer ends with the call. */
+  #limit(life: LinkedAbort, name: string, ms: number | undefined): void {
+    if (ms === undefined) return;
+    void this.#deps.clock.sleep(ms, life.over).then(() => {
+      if (life.over.aborted) return;
       const reason = `${name} took longer than the ${ms} ms that its plugin allows.`;
-      deadline.abort(new HoldfastError("deadline_exceeded", reason));
+      life.abort(new HoldfastError("deadline_exceeded", reason));
     });
-    return deadline.signal;
   }
 
   async #checkConfig(): Promise<unknown> {
@@ -194,12 +191,4 @@ function describe(verb: string, it: Verb): VerbInfo {
 
 function stuck(name: string): CommandResult {
   return failed("plugin_failed", `Earlier calls of ${name} were told to end and still run.`);
-}
-
-/** Resolves when the signal aborts; a listener on a signal that is forgotten costs nothing. */
-function aborted(signal: AbortSignal): Promise<undefined> {
-  if (signal.aborted) return Promise.resolve(undefined);
-  return new Promise((resolve) =>
-    signal.addEventListener("abort", () => resolve(undefined), { once: true }),
-  );
 }

@@ -1,5 +1,6 @@
 import type { Clock } from "../core/clock.ts";
 import { describeError } from "../core/errors.ts";
+import { LinkedAbort } from "../core/linked-abort.ts";
 import type { Logger } from "../core/log.ts";
 import type { Calendar } from "./calendar.ts";
 
@@ -181,7 +182,8 @@ export class Job {
     };
     this.#last = last;
     this.#counts.runs++;
-    const signal = AbortSignal.any([life, this.#cancelled.signal]);
+    const linked = new LinkedAbort(life, this.#cancelled.signal);
+    const { signal } = linked;
     try {
       await this.#run(signal);
       this.#failuresInARow = 0;
@@ -190,6 +192,7 @@ export class Job {
       last.error = describeError(error);
       this.#failed(last.error);
     } finally {
+      linked.release();
       last.durationMs = clock.monotonicMs() - startMs;
     }
   }

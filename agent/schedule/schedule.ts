@@ -17,6 +17,7 @@ import { assert } from "../core/assert.ts";
 import type { Clock } from "../core/clock.ts";
 import type { Component } from "../core/component.ts";
 import { HoldfastError } from "../core/errors.ts";
+import { LinkedAbort } from "../core/linked-abort.ts";
 import type { Logger } from "../core/log.ts";
 import { Wakeup } from "../core/wakeup.ts";
 import { cronCalendar } from "./calendar.ts";
@@ -119,13 +120,12 @@ export class Schedule implements Component {
     this.#last = this.#now();
     while (!signal.aborted) {
       this.#turn();
-      const rest = new AbortController();
-      const either = AbortSignal.any([signal, rest.signal]);
+      const rest = new LinkedAbort(signal);
       await Promise.race([
-        this.#clock.sleep(this.#sleepMs(), either),
-        this.#wakeup.wait(either), // A job was added.
+        this.#clock.sleep(this.#sleepMs(), rest.signal),
+        this.#wakeup.wait(rest.signal), // A job was added.
       ]);
-      rest.abort();
+      rest.abort(); // Ends the sleep or the wait that is left over.
     }
   }
 

@@ -41,28 +41,10 @@ export function systemPlugin(machine: Machine = thisMachine): Plugin {
   const memory = cached(freshMs, () => machine.memory());
   const temperature = cached(freshMs, () => machine.temperature());
 
-  /** The answer of one part, or null when it fails or is late. */
-  async function part<T>(
-    read: (nowMs: number) => Promise<T>,
-    { clock, signal }: PluginContext,
-  ): Promise<T | null> {
-    const done = new AbortController();
-    const late = clock.sleep(partMs, AbortSignal.any([signal, done.signal])).then(() => null);
-    const answer = read(clock.monotonicMs()).catch(() => null);
-    try {
-      return await Promise.race([answer, late]);
-    } finally {
-      done.abort();
-    }
-  }
-
   async function metrics(context: PluginContext) {
-    const [load, mem, disks, tempC] = await Promise.all([
-      part(cpu, context),
-      part(memory, context),
-      part(fileSystems, context),
-      part(temperature, context),
-    ]);
+    const [load, mem, disks, tempC] = await inTime(context, (part) =>
+      Promise.all([part(cpu), part(memory), part(fileSystems), part(temperature)]),
+    );
     const root = disks?.find(({ mount }) => mount === "/");
     return {
       at: context.clock.now(),
@@ -98,16 +80,19 @@ export function systemPlugin(machine: Machine = thisMachine): Plugin {
         idempotent: true,
         concurrency: 4,
         deadlineMs,
-        handler: async (_params, context) => ({
-          clientId: context.device.clientId,
-          agentVersion: context.device.agentVersion,
-          nonce: context.device.nonce,
-          at: context.clock.now(),
-          uptimeS: Math.round(machine.uptimeS()),
-          runtime: `node ${process.versions.node}`,
-          machine: await part(identity, context),
-          memBytes: (await part(memory, context))?.totalBytes ?? null,
-        }),
+        async handler(_params, context) {
+          const [board, mem] = await inTime(context, (part) =>
+            Promise.all([part(identity), part(memory)]),
+          );
+          return {
+            ...context.device,
+            at: context.clock.now(),
+            uptimeS: Math.round(machine.uptimeS()),
+            runtime: `node ${process.versions.node}`,
+            machine: board,
+            memBytes: mem?.totalBytes ?? null,
+          };
+        },
       },
       metrics: {
         summary: "Load, memory, disk and temperature now; null where there is no sensor.",
@@ -122,7 +107,8 @@ export function systemPlugin(machine: Machine = thisMachine): Plugin {
         deadlineMs,
         params: ProcessesParams,
         async handler({ top, by }, context) {
-          const { total, running, list } = (await part(processes, context)) ?? empty;
+          const { total, running, list } =
+            (await inTime(context, (part) => part(processes))) ?? empty;
           if (list.length === 0) {
             throw new PluginError("not_available", "This machine does not list its processes.");
           }
@@ -136,7 +122,7 @@ export function systemPlugin(machine: Machine = thisMachine): Plugin {
         idempotent: true,
         deadlineMs,
         async handler(_params, context) {
-          const all = await part(fileSystems, context);
+          const all = await inTime(context, (part) => part(fileSystems));
           if (!all) throw new PluginError("not_available", "This machine does not list its disks.");
           const sorted = [...all].sort((a, b) => (a.mount < b.mount ? -1 : 1));
           return { total: all.length, ...fitReply(sorted.map(diskPart)) };
@@ -148,6 +134,23 @@ export function systemPlugin(machine: Machine = thisMachine): Plugin {
       if (everyS > 0) void publishMetrics(context, { everyMs: everyS * 1_000, topic, metrics });
     },
   });
+}
+
+type Reading<T> = (nowMs: number) => Promise<T>;
+
+/** Gives `work` a way to read parts of the machine; one that fails or is late answers null. */
+async function inTime<T>(
+  { clock }: PluginContext,
+  work: (part: <P>(read: Reading<P>) => Promise<P | null>) => Promise<T>,
+): Promise<T> {
+  const done = new AbortController();
+  const late = clock.sleep(partMs, done.signal).then(() => null);
+  const nowMs = clock.monotonicMs();
+  try {
+    return await work((read) => Promise.race([read(nowMs).catch(() => null), late]));
+  } finally {
+    done.abort();
+  }
 }
 
 /** Ends with the context's signal. What cannot be accepted now is dropped: the next one is newer. */

@@ -1,4 +1,5 @@
 /** How a call ends, whatever the command and the handler are. */
+import { getEventListeners } from "node:events";
 import fc from "fast-check";
 import * as v from "valibot";
 import { expect, test } from "vitest";
@@ -332,4 +333,25 @@ test("calls of a verb beyond its concurrency wait; one that will not end holds n
   await waitFor(() => releases.length === 4);
   releases[3]?.();
   expect(await again).toMatchObject({ status: "succeeded" });
+});
+
+test("a call that has ended leaves nothing behind on the signals it listened to", async () => {
+  const { host, clock } = hosting([
+    definePlugin({
+      name: "p",
+      version: "1.0.0",
+      commands: {
+        run: {
+          summary: "x",
+          deadlineMs: 60_000,
+          handler: (_params, { signal }) => signal.addEventListener("abort", () => undefined),
+        },
+      },
+    }),
+  ]);
+  await host.start(never);
+  const long = new AbortController();
+  for (let i = 0; i < 50; i++) await host.dispatch(command("p.run"), long.signal);
+  expect(getEventListeners(long.signal, "abort")).toEqual([]);
+  expect(clock.sleeping).toBe(0);
 });
