@@ -15,21 +15,14 @@
  * the MQ side (`Broker.publish`, HTTP routes), WebSocket (`Broker.accept` takes any duplex stream),
  * changes while it runs (the directory is asked at each decision).
  */
-export { type CloudConfig, loadCloudConfig } from "./config/config.ts";
-export { type FirstStart, pasteableSections, prepareDataFolder } from "./config/first-start.ts";
-export { LocalCloud, type LocalCloudOptions } from "./local.ts";
+export { loadCloudConfig } from "./config/config.ts";
+export { pasteableSections, prepareDataFolder } from "./config/first-start.ts";
+export { LocalCloud } from "./local.ts";
 export {
-  type Address,
   Cloud,
   type CloudAddresses,
   type CloudDeps,
-  type CloudLimits,
-  type CloudListen,
   type CloudOptions,
-  type CloudStats,
-  type CloudTimings,
   type Directory,
-  defaultLimits,
   defaultTimings,
-  type Tap,
 } from "./service/service.ts";

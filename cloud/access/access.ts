@@ -26,8 +26,8 @@ import {
 } from "../../agent/protocol/topics.ts";
 import type { AccessLimits, Directory } from "./directory.ts";
 
-export type { AccessLimits, Directory, TopicEntry } from "./directory.ts";
-export { decideStatus, type StatusDecision, type StatusRequest } from "./status.ts";
+export type { AccessLimits, Directory } from "./directory.ts";
+export { decideStatus } from "./status.ts";
 
 /** Why something is denied. The broker turns each into what the sheet says happens then. */
 export type DenyCode =

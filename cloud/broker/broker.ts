@@ -34,7 +34,7 @@ import { Router } from "./router.ts";
 import { Sessions } from "./sessions.ts";
 
 export type { Tap } from "./context.ts";
-export { type Address, Listener, type ListenOptions } from "./listener.ts";
+export { type Address, Listener } from "./listener.ts";
 export type { BrokerLimits, BrokerStats, BrokerTimings } from "./options.ts";
 
 export interface BrokerOptions {

@@ -7,23 +7,17 @@
  * Only `open` takes packets; while connecting nothing is read.
  */
 import type { Duplex } from "node:stream";
-import {
-  type Denial,
-  decideConnect,
-  decidePublish,
-  decideSubscribe,
-  type Principal,
-} from "../access/access.ts";
+import { type Denial, decidePublish, decideSubscribe, type Principal } from "../access/access.ts";
 import { Channel, type CloseReason } from "./channel.ts";
 import type { BrokerContext } from "./context.ts";
 import type { Deadline } from "./deadlines.ts";
 import { Delivery, type Push } from "./delivery.ts";
 import type { Frame } from "./framer.ts";
+import { connack, readHandshake } from "./handshake.ts";
 import {
   type AckKind,
   type ClientPacket,
   type ConnectPacket,
-  connectLevel,
   type PublishPacket,
   readPacket,
   writeAck,
@@ -36,8 +30,6 @@ import { RateLimit } from "./rate-limit.ts";
 import { Replies } from "./replies.ts";
 import type { Online, Session } from "./sessions.ts";
 
-/** CONNACK return codes, MQTT 3.1.1 table 3.1. */
-const CONNACK = { accepted: 0, level: 1, identifier: 2, unavailable: 3, unauthorized: 5 } as const;
 /** A CONNECT is small: what a stranger can make us buffer, in bytes. */
 const CONNECT_BYTES = 16_384;
 /** Room of a PUBLISH beside its payload: topic, packet id and the longest text of a topic. */
@@ -168,32 +160,21 @@ export class Client implements Online {
   }
 
   #connect(frame: Frame): void {
-    const level = connectLevel(frame);
-    if (level === undefined) {
-      // [MQTT-3.1.0-1]: anything but a CONNECT of this protocol.
-      this.close("invalid param", "The first packet is no CONNECT.");
-      return;
-    }
-    if (level !== 3 && level !== 4) {
-      this.#refuse(CONNACK.level, "invalid param");
-      return;
-    }
-    const packet = readPacket(frame) as ConnectPacket;
-    const { clientId, username, password } = packet;
     const { directory, limits } = this.#context;
-    const decision = decideConnect(directory(), limits, { clientId, username, password });
-    if (!decision.allow) {
-      this.#refuseConnect(decision);
+    const handshake = readHandshake(frame, directory(), limits);
+    if (!handshake.allow) {
+      this.#refuse(handshake.returnCode, handshake.reason, handshake.detail);
       return;
     }
-    this.#principal = decision.principal;
+    const { packet, principal } = handshake;
+    this.#principal = principal;
     this.#state = "connecting";
     this.#handlers.identified();
     this.#channel.bound = limits.payloadBytes + PUBLISH_HEAD_BYTES;
     this.#channel.hold("connecting");
-    const attached = this.#context.sessions.attach(clientId, packet.clean);
+    const attached = this.#context.sessions.attach(packet.clientId, packet.clean);
     if (!attached) {
-      this.#refuse(CONNACK.unavailable, "too many connections");
+      this.#refuse(connack.unavailable, "too many connections", "There are too many sessions.");
       return;
     }
     const { session, present } = attached;
@@ -205,7 +186,7 @@ export class Client implements Online {
     const session = this.#session;
     if (this.#state !== "connecting" || !session) return;
     if (error) {
-      this.#refuse(CONNACK.unavailable, "storage failed");
+      this.#refuse(connack.unavailable, "storage failed", error.message);
       return;
     }
     const { limits, timings, deadlines, stats, clock } = this.#context;
@@ -217,7 +198,7 @@ export class Client implements Online {
       this.close("clientId conflict");
       return;
     }
-    this.#channel.write(writeConnack(CONNACK.accepted, present));
+    this.#channel.write(writeConnack(connack.accepted, present));
     this.#state = "open";
     stats.connected++;
     this.#context.log.debug("connected", { clientId: packet.clientId, clean: packet.clean });
@@ -228,20 +209,9 @@ export class Client implements Online {
     this.#channel.release("connecting");
   }
 
-  #refuseConnect({ code, message }: Denial): void {
-    const reason = code === "too_long" || code === "malformed" ? "invalid param" : "not authorized";
-    // lmq-protocol 1.1: an id over the length is dropped without a word.
-    if (code === "too_long") {
-      this.#context.stats.refused++;
-      this.close(reason, message);
-      return;
-    }
-    this.#refuse(code === "malformed" ? CONNACK.identifier : CONNACK.unauthorized, reason, message);
-  }
-
-  #refuse(returnCode: number, reason: CloseReason, detail?: string): void {
+  #refuse(returnCode: number | undefined, reason: CloseReason, detail: string): void {
     this.#context.stats.refused++;
-    this.#channel.write(writeConnack(returnCode, false)); // [MQTT-3.2.2-4]
+    if (returnCode !== undefined) this.#channel.write(writeConnack(returnCode, false)); // [MQTT-3.2.2-4]
     this.close(reason, detail);
   }
 

@@ -15,7 +15,7 @@ import type { Logger } from "../../agent/core/log.ts";
 
 import type { HttpAnswer, Route } from "./route.ts";
 
-export { type StatusDeps, statusRoute } from "./status-route.ts";
+export { statusRoute } from "./status-route.ts";
 
 export interface HttpOptions {
   readonly host: string;

@@ -74,7 +74,7 @@ export interface CloudStats extends BrokerStats {
   readonly bufferedBytes: number;
 }
 
-export const defaultLimits: CloudLimits = {
+const defaultLimits: CloudLimits = {
   payloadBytes: 65_536,
   topicMax: 128,
   subscriptions: 30,

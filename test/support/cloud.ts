@@ -15,7 +15,7 @@ export interface StartedCloud {
 }
 
 /** Account AK with secret SK, instance mqtt-local, groups GID_demo and GID_other. */
-export const demoDirectory: Directory = {
+const demoDirectory: Directory = {
   accounts: new Map([["AK", "SK"]]),
   instanceId: "mqtt-local",
   groups: new Set(["GID_demo", "GID_other"]),
