@@ -92,10 +92,7 @@ export class Alarms implements Component {
   async start(signal: AbortSignal): Promise<void> {
     if (this.#started) return;
     this.#started = true;
-    for await (const [name, record] of this.#table.range({ limit: mostAlarms })) {
-      const toldMs = Number.NEGATIVE_INFINITY;
-      this.#entries.set(name, { record, version: 0, persisted: true, toldMs });
-    }
+    await this.#load();
     const early = this.#early ?? [];
     this.#early = undefined;
     for (const call of early) call();
@@ -167,6 +164,18 @@ export class Alarms implements Component {
     if (!this.#fullLogged) this.#log.error("too many alarms", { refused: alarm });
     this.#fullLogged = true;
     return true;
+  }
+
+  /** A store that cannot be read costs what was kept, never the start of the agent. */
+  async #load(): Promise<void> {
+    try {
+      for await (const [name, record] of this.#table.range({ limit: mostAlarms })) {
+        const toldMs = Number.NEGATIVE_INFINITY;
+        this.#entries.set(name, { record, version: 0, persisted: true, toldMs });
+      }
+    } catch (error) {
+      this.#log.error("kept alarms not read", { error: describeError(error) });
+    }
   }
 
   async #run(signal: AbortSignal): Promise<void> {

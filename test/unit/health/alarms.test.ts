@@ -142,6 +142,19 @@ test("a store that takes no writes holds back no message, and is written later",
   expect(after.outgoing.messages).toEqual([]);
 });
 
+test("kept alarms that cannot be read do not keep the agent from starting", async () => {
+  const first = await started();
+  first.alarms.raise("a", hot);
+  await first.clock.advance(1_000);
+  const store = first.store.afterKill();
+  const codec = { encode: () => Buffer.from("garbage"), decode: () => undefined };
+  await store.commit([store.table("alarms", codec).put("b", undefined)], { sync: true });
+  const second = await started(store);
+  second.alarms.raise("c", hot);
+  await second.clock.advance(1_000);
+  expect(second.outgoing.bodies()).toContainEqual(expect.objectContaining({ alarm: "c" }));
+});
+
 test("flapping gives one message in a gap, with the latest state and the number of changes", async () => {
   const { alarms, clock, outgoing } = await started();
   for (let i = 0; i < 100; i++) {
