@@ -148,10 +148,9 @@ export class Session implements Component {
 
   /** The way out of the current connection, waiting for one; undefined on abort or stop. */
   async connected(signal: AbortSignal): Promise<Publisher | undefined> {
-    const either = AbortSignal.any([signal, this.#stopping.signal]);
-    while (!either.aborted) {
+    while (!signal.aborted && !this.#stopping.signal.aborted) {
       if (this.#connection) return this.#connection.forwarding;
-      await this.#changed(either);
+      await this.#changed(signal); // Stopping is a change, too.
     }
     return undefined;
   }

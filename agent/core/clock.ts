@@ -1,3 +1,5 @@
+import { LinkedAbort } from "./linked-abort.ts";
+
 /** Time comes in as an object, so that a day of outage is a test of a second. */
 export interface Clock {
   /** Unix time in milliseconds; may jump at any moment. */
@@ -23,20 +25,18 @@ export async function withDeadline<T>(
   signal: AbortSignal,
   action: (signal: AbortSignal) => Promise<T>,
 ): Promise<{ readonly timedOut: false; readonly value: T } | { readonly timedOut: true }> {
-  const deadline = new AbortController();
-  const both = AbortSignal.any([signal, deadline.signal]);
-  const done = new AbortController();
-  const expiry = clock.sleep(ms, AbortSignal.any([signal, done.signal])).then(() => {
-    if (done.signal.aborted || signal.aborted) return new Promise<never>(() => undefined);
-    deadline.abort();
+  const work = new LinkedAbort(signal);
+  const expiry = clock.sleep(ms, work.over).then(() => {
+    if (work.over.aborted) return new Promise<never>(() => undefined);
+    work.abort();
     return { timedOut: true } as const;
   });
   try {
-    const work = action(both).then((value) => ({ timedOut: false, value }) as const);
-    work.catch(() => undefined); // Lost when the deadline wins; the caller was told so.
-    return await Promise.race([work, expiry]);
+    const done = action(work.signal).then((value) => ({ timedOut: false, value }) as const);
+    done.catch(() => undefined); // Lost when the deadline wins; the caller was told so.
+    return await Promise.race([done, expiry]);
   } finally {
-    done.abort();
+    work.release();
   }
 }
 

@@ -1,6 +1,7 @@
 import type { Clock } from "../core/clock.ts";
 import { describeError, HoldfastError } from "../core/errors.ts";
 import { limits } from "../core/limits.ts";
+import { LinkedAbort } from "../core/linked-abort.ts";
 import type { Logger } from "../core/log.ts";
 import { Wakeup } from "../core/wakeup.ts";
 import type { Store, Write } from "../store/store.ts";
@@ -121,13 +122,10 @@ export class Committer {
 
   async #pause(ms: number, signal: AbortSignal): Promise<void> {
     this.#idle = ms === Number.POSITIVE_INFINITY;
-    const timer = new AbortController();
-    const either = AbortSignal.any([signal, timer.signal]);
-    if (!this.#idle) {
-      void this.#deps.clock.sleep(ms, either).then(() => timer.abort());
-    }
-    await this.#wakeup.wait(either);
-    timer.abort();
+    const pause = new LinkedAbort(signal);
+    if (!this.#idle) void this.#deps.clock.sleep(ms, pause.over).then(() => pause.abort());
+    await this.#wakeup.wait(pause.signal);
+    pause.release();
     this.#idle = false;
   }
 

@@ -2,6 +2,7 @@ import { assert } from "../core/assert.ts";
 import type { Clock } from "../core/clock.ts";
 import type { Component } from "../core/component.ts";
 import { limits } from "../core/limits.ts";
+import { LinkedAbort } from "../core/linked-abort.ts";
 import type { Logger } from "../core/log.ts";
 import type { Batch, Close, IdRange } from "../core/message.ts";
 import { markDuplicate, writePacketId } from "../core/publish-packet.ts";
@@ -102,15 +103,17 @@ export class Forwarder implements Component {
   }
 
   async #serve(publisher: Publisher, signal: AbortSignal): Promise<Close> {
-    const ended = new AbortController();
-    const both = AbortSignal.any([signal, ended.signal]);
+    const ended = new LinkedAbort(signal);
     const close = publisher.closed.finally(() => ended.abort());
-    const loops = Promise.all([this.#settleAcks(publisher, both), this.#sendAll(publisher, both)]);
-    const stopped = new Promise<Close>((resolve) => {
-      signal.addEventListener("abort", () => resolve({ reason: "stopped" }), { once: true });
-    });
+    const stopped = ended.aborted.then((): Promise<Close> | Close =>
+      signal.aborted ? { reason: "stopped" } : close,
+    );
+    const loops = Promise.all([
+      this.#settleAcks(publisher, ended.signal),
+      this.#sendAll(publisher, ended.signal),
+    ]);
     // A loop that throws is a broken assumption: it ends the process, not just the sending.
-    const result = await Promise.race([close, stopped, loops.then(() => close)]);
+    const result = await Promise.race([stopped, loops.then(() => stopped)]);
     ended.abort();
     await loops;
     return result;
