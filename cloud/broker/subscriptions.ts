@@ -54,11 +54,11 @@ export class Subscriptions {
     if (parent && parent.exact.size + parent.wild.size === 0) this.#parents.delete(parentName);
   }
 
-  /** By client id. Nobody gets P2P messages this way, whatever the filter (surface: P2P). */
+  /** By client id. Not asked for P2P topics: no filter takes those (surface: P2P). */
   match(topic: string): ReadonlyMap<string, Match> {
     const parent = this.#parents.get(parentOf(topic));
     const matches = new Map<string, Match>();
-    if (!parent || isP2p(topic)) return matches;
+    if (!parent) return matches;
     collect(parent.exact.get(topic), matches);
     for (const [filter, clients] of parent.wild) {
       if (topicMatches(filter, topic)) collect(clients, matches);

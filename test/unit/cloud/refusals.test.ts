@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { generate } from "mqtt-packet";
 import { describe, expect, it } from "vitest";
+import { makeConnectPassword } from "../../../agent/protocol/connect-signature.ts";
 import { startCloud } from "../../support/cloud.ts";
 import { FakeClock } from "../../support/fake-clock.ts";
 import { RawClient } from "../../support/raw-client.ts";
@@ -99,6 +100,10 @@ describe("what closes a connection, and only that one", () => {
   const subscribe = (topic: string) =>
     generate({ cmd: "subscribe", messageId: 1, subscriptions: [{ topic, qos: 1 }] });
   const illFormed = (bytes: number[]) => Buffer.from(bytes);
+  /** Two bytes of length and the characters as single bytes. */
+  const text = (latin1: string) => [0, latin1.length, ...Buffer.from(latin1, "latin1")];
+  const packet = (first: number, head: number[], ...rest: number[]) =>
+    illFormed([first, head.length + rest.length, ...head, ...rest]);
 
   it.each([
     ["a publish to an uncreated parent topic", publish("NOPE/a")],
@@ -109,15 +114,23 @@ describe("what closes a connection, and only that one", () => {
     ["a subscription below an uncreated parent", subscribe("NOPE/#")],
     ["a subscription to every parent", subscribe("#")],
     ["a malformed filter", subscribe("GW_UP/a#")],
-    ["QoS 3 [MQTT-3.3.1-4]", illFormed([0x36, 5, 0, 1, 0x61, 0, 1])],
-    ["packet id 0 [MQTT-2.3.1-1]", illFormed([0x32, 5, 0, 1, 0x61, 0, 0])],
-    ["a subscribe with packet id 0", illFormed([0x82, 6, 0, 0, 0, 1, 0x61, 0])],
-    ["a subscribe without filters [MQTT-3.8.3-3]", illFormed([0x82, 2, 0, 1])],
-    ["reserved flags [MQTT-2.2.2-2]", illFormed([0x80, 6, 0, 1, 0, 1, 0x61, 0])],
-    ["a topic that is not UTF-8 [MQTT-1.5.3-1]", illFormed([0x30, 4, 0, 2, 0xc3, 0x28])],
-    ["a filter that is not UTF-8", illFormed([0x82, 7, 0, 1, 0, 2, 0xc3, 0x28, 0])],
-    ["U+0000 in a topic [MQTT-1.5.3-2]", illFormed([0x30, 4, 0, 2, 0x61, 0])],
-    ["a topic longer than its packet", illFormed([0x30, 4, 0, 9, 0x61, 0x61])],
+    // All of them would be fine but for the one thing: the topic is below a parent that exists.
+    ["QoS 3 [MQTT-3.3.1-4]", packet(0x36, text("GW_UP"), 0, 1)],
+    ["a repeat of QoS 0 [MQTT-3.3.1-2]", packet(0x38, text("GW_UP"))],
+    ["packet id 0 [MQTT-2.3.1-1]", packet(0x32, text("GW_UP"), 0, 0)],
+    ["a publish without its packet id", packet(0x32, text("GW_UP"), 1)],
+    ["a topic that is not UTF-8 [MQTT-1.5.3-1]", packet(0x30, text("GW_UP/\xc3\x28"))],
+    ["U+0000 in a topic [MQTT-1.5.3-2]", packet(0x30, text("GW_UP/\0"))],
+    ["a topic longer than its packet", packet(0x30, [0, 9], ...text("GW_UP").slice(2))],
+    ["a subscribe with packet id 0", packet(0x82, [0, 0], ...text("GW_UP"), 1)],
+    ["a subscribe without filters [MQTT-3.8.3-3]", packet(0x82, [0, 1])],
+    ["reserved flags [MQTT-2.2.2-2]", packet(0x80, [0, 1], ...text("GW_UP"), 1)],
+    ["a requested QoS of 3 [MQTT-3.8.3-4]", packet(0x82, [0, 1], ...text("GW_UP"), 3)],
+    ["a filter that is not UTF-8", packet(0x82, [0, 1], ...text("GW_UP/\xc3\x28"), 1)],
+    ["U+0000 in a filter", packet(0x82, [0, 1], ...text("GW_UP/\0"), 1)],
+    ["a filter longer than its packet", packet(0x82, [0, 1], 0, 9, 0x47, 1)],
+    ["bytes behind a PINGREQ", packet(0xc0, [0])],
+    ["a PUBACK with packet id 0", packet(0x40, [0, 0])],
     ["bytes behind the end of a PUBACK", illFormed([0x40, 3, 0, 1, 0])],
     ["a packet that only servers send", illFormed([0x20, 2, 0, 0])],
     ["an announced length of 256 MB", illFormed([0x30, 0xff, 0xff, 0xff, 0x7f])],
@@ -142,6 +155,23 @@ describe("what closes a connection, and only that one", () => {
     client.publish("GW_UP/a", "x");
     await client.untilClosed();
     expect(client.packets).toEqual([]);
+  });
+
+  const password = Buffer.from(makeConnectPassword("SK", device));
+  const username = "Signature|AK|mqtt-local";
+  const connect = generate({ cmd: "connect", clientId: device, clean: true, username, password });
+  const [first = 0, length = 0, ...body] = connect;
+  it.each([
+    ["as it should be", [first, length, ...body], false],
+    ["with a byte behind its end", [first, length + 1, ...body, 0], true],
+    ["with the reserved flag [MQTT-3.1.2-3]", [first, length, ...body.with(7, 0xc3)], true],
+  ])("a CONNECT %s", async (_, bytes, closes) => {
+    const { mqttPort } = await startCloud();
+    const client = await RawClient.open(mqttPort);
+    client.send(Uint8Array.from(bytes));
+    if (closes) await client.untilClosed();
+    else await client.next("connack");
+    expect(client.packets).toHaveLength(closes ? 0 : 1);
   });
 
   it("1.5 times the keep-alive without a packet [MQTT-3.1.2-24]", async () => {
