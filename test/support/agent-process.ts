@@ -25,20 +25,26 @@ export interface BatchAnswer {
 /** An agent on a state folder; `start` and `kill` may follow each other any number of times. */
 export class AgentProcess {
   readonly #dir: string;
+  readonly #command: (config: string) => readonly string[];
   #child: ChildProcess | undefined;
   #log = "";
 
   /** `toml` is the configuration without the state folder, which is in `dir`. */
-  static async prepare(dir: string, toml: string): Promise<AgentProcess> {
-    const agent = new AgentProcess(dir);
+  static async prepare(
+    dir: string,
+    toml: string,
+    command: (config: string) => readonly string[] = (config) => [main, "run", "--config", config],
+  ): Promise<AgentProcess> {
+    const agent = new AgentProcess(dir, command);
     const state = `\n[state]\ndir = "${join(dir, "state")}"\n[clock]\ntrust = "always"\n`;
     await writeFile(agent.config, toml + state, { mode: 0o600 });
     onTestFinished(() => agent.kill());
     return agent;
   }
 
-  private constructor(dir: string) {
+  private constructor(dir: string, command: (config: string) => readonly string[]) {
     this.#dir = dir;
+    this.#command = command;
   }
 
   get config(): string {
@@ -52,7 +58,7 @@ export class AgentProcess {
 
   async start(): Promise<void> {
     const before = this.#log.length;
-    const child = spawn(process.execPath, [main, "run", "--config", this.config], {
+    const child = spawn(process.execPath, [...this.#command(this.config)], {
       stdio: ["ignore", "ignore", "pipe"],
     });
     this.#child = child;

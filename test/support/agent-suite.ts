@@ -21,8 +21,8 @@ export interface SuiteOptions {
   readonly whyNot?: () => string | undefined;
 }
 
-const DEVICE = "GID_demo@@@gw-01";
-const CONSOLE = "GID_demo@@@console";
+export const DEVICE = "GID_demo@@@gw-01";
+export const CONSOLE = "GID_demo@@@console";
 const WINDOW = 64;
 const GUARD_MS = 120_000;
 
@@ -182,7 +182,7 @@ export function agentSuite({ name, start, whyNot }: SuiteOptions): void {
   });
 }
 
-async function putNumbers(
+export async function putNumbers(
   agent: AgentProcess,
   first: number,
   count: number,
@@ -203,13 +203,13 @@ async function allArrive(tally: Tally, accepted: ReadonlySet<string>): Promise<v
   });
 }
 
-async function online(agent: AgentProcess): Promise<void> {
+export async function online(agent: AgentProcess): Promise<void> {
   await waitFor(async () => (await agent.status()).connection.state === "online", {
     what: "the agent to be online",
   });
 }
 
-async function drained(agent: AgentProcess): Promise<void> {
+export async function drained(agent: AgentProcess): Promise<void> {
   let last = "";
   await waitFor(
     async () => {
@@ -225,7 +225,7 @@ async function drained(agent: AgentProcess): Promise<void> {
 }
 
 /** Distinct final replies by command id, as they arrive. */
-async function collectFinals(commander: MqttClient): Promise<Map<string, Set<string>>> {
+export async function collectFinals(commander: MqttClient): Promise<Map<string, Set<string>>> {
   const finals = new Map<string, Set<string>>();
   commander.on("message", (_topic, payload) => {
     const reply = parseReply(payload);
@@ -238,7 +238,7 @@ async function collectFinals(commander: MqttClient): Promise<Map<string, Set<str
   return finals;
 }
 
-async function sendCommand(
+export async function sendCommand(
   commander: MqttClient,
   id: string,
   command: string,
