@@ -55,7 +55,6 @@ export class Committer {
   #settlements = 0;
   #firstSettledMs = 0;
   #notBeforeMs = 0;
-  #idle = false;
   #online = false;
   #stopping = false;
   #loop: Promise<void> | undefined;
@@ -89,9 +88,10 @@ export class Committer {
   }
 
   add(entry: Entry): void {
+    // Behind another one it is due later than that; alone it may be due before a settlement is.
+    if (this.#pending.length === 0) this.#wakeup.notify();
     this.#pending.push(entry);
     this.unsafeBytes += entry.packet.length;
-    if (this.#idle) this.#wakeup.notify();
   }
 
   /** The service was faster than the disk. */
@@ -105,10 +105,13 @@ export class Committer {
 
   /** A message of this record was settled or dropped; to be noted on disk, a little later. */
   noteGone(record: StoredRecord): void {
-    if (this.#settlements++ === 0) this.#firstSettledMs = this.#deps.clock.monotonicMs();
+    if (this.#settlements++ === 0) {
+      this.#firstSettledMs = this.#deps.clock.monotonicMs();
+      this.#wakeup.notify();
+    }
     this.#touched.add(record);
     this.#deps.notes.add(record.number, record.gone);
-    if (this.#idle || this.#settlements === this.#options.settleEvery) this.#wakeup.notify();
+    if (this.#settlements === this.#options.settleEvery) this.#wakeup.notify();
   }
 
   async #run(signal: AbortSignal): Promise<void> {
@@ -121,12 +124,12 @@ export class Committer {
   }
 
   async #pause(ms: number, signal: AbortSignal): Promise<void> {
-    this.#idle = ms === Number.POSITIVE_INFINITY;
     const pause = new LinkedAbort(signal);
-    if (!this.#idle) void this.#deps.clock.sleep(ms, pause.over).then(() => pause.abort());
+    if (ms !== Number.POSITIVE_INFINITY) {
+      void this.#deps.clock.sleep(ms, pause.over).then(() => pause.abort());
+    }
     await this.#wakeup.wait(pause.signal);
     pause.release();
-    this.#idle = false;
   }
 
   /** Milliseconds until something is to be written; infinity when nothing is. */
