@@ -308,7 +308,7 @@ export class DurableOutbox implements Outbox, Component {
   /** False when nothing may be dropped: all the rest is in flight, promised or not yet accepted. */
   #dropOldest(lane: Lane): boolean {
     if (lane.mustLoad) {
-      const record = lane.stored.shift() as StoredRecord;
+      const record = lane.shiftStored() as StoredRecord;
       const dropped = this.#records.dropUnheld(record);
       if (dropped > 0) this.#committer.noteGone(record);
       lane.countDropped("full", dropped);

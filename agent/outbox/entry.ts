@@ -13,7 +13,7 @@ export interface StoredRecord {
   gone: number;
   /** Bit i: message i is held in memory by an entry (loaded or in flight). */
   held: number;
-  /** In the lane's `stored` queue now or once before. */
+  /** In the lane's `stored` queue now. */
   queued: boolean;
   readonly time: RecordTime;
 }

@@ -100,6 +100,18 @@ export class Lane {
     }
   }
 
+  /** The oldest record of `stored`; what memory still holds of it may be spilled later. */
+  shiftStored(): StoredRecord | undefined {
+    const record = this.stored.shift();
+    if (record) record.queued = false;
+    return record;
+  }
+
+  unshiftStored(records: readonly StoredRecord[]): void {
+    for (const record of records) record.queued = true;
+    this.stored.unshift(records);
+  }
+
   /** The answer that a producer's id got before, among the last of this lane. */
   earlier(producerId: string): Promise<Receipt> | undefined {
     return this.#producerIds.get(producerId);

@@ -105,7 +105,7 @@ export class Records {
   async read(lane: Lane): Promise<{ entries: Entry[]; damaged: StoredRecord[] }> {
     const batch: StoredRecord[] = [];
     while (batch.length < RECORDS_PER_READ) {
-      const record = lane.stored.shift();
+      const record = lane.shiftStored();
       if (!record) break;
       batch.push(record);
     }
@@ -113,7 +113,7 @@ export class Records {
     try {
       read = await Promise.all(batch.map((record) => this.#read(record)));
     } catch (error) {
-      lane.stored.unshift(batch);
+      lane.unshiftStored(batch);
       throw error;
     }
     const entries: Entry[] = [];
