@@ -27,6 +27,7 @@ import { DatabaseStore, FileVolatileLog, type KeyValueOpener, openLevel } from "
 import * as options from "./wiring/options.ts";
 import { controlPorts, healthSources, type Parts } from "./wiring/ports.ts";
 import { RunLog } from "./wiring/run-record.ts";
+import { WATCH_EVERY_MS, Watch } from "./wiring/watch.ts";
 
 export interface AgentOptions {
   readonly loaded: LoadedConfig;
@@ -146,6 +147,8 @@ export async function createAgent(
   });
   const alarms = new Alarms({ topic: who.topics.alarm }, { store, outgoing: outbox, clock, log });
   const schedule = new Schedule({}, { clock, log });
+  const watch = new Watch({ store, outbox, alarms });
+  schedule.every("watch", WATCH_EVERY_MS, async () => watch.look());
   const host = new Host(
     {
       enabled: config.plugins.enabled,

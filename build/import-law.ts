@@ -92,11 +92,9 @@ export const edges: Readonly<Record<string, readonly string[]>> = {
   "classic-level": ["agent/store"],
   "node-schedule": ["agent/schedule"],
   systeminformation: ["agent/health", "plugins/system"],
-  "smol-toml": ["agent/config"],
   "toml-eslint-parser": ["agent/config"],
   commander: ["agent/cli"],
   valibot: ["agent/core", "agent/config", "agent/sdk", "agent/host", "plugins/system"],
-  aedes: ["cloud"],
 };
 
 /** Where the machine's own clock and chance may be read. */

@@ -15,8 +15,7 @@
  * the MQ side (`Broker.publish`, HTTP routes), WebSocket (`Broker.accept` takes any duplex stream),
  * changes while it runs (the directory is asked at each decision).
  */
-export { loadCloudConfig } from "./config/config.ts";
-export { pasteableSections, prepareDataFolder } from "./config/first-start.ts";
+export { loadCloudConfig, pasteableSections, prepareDataFolder } from "./config/config.ts";
 export { LocalCloud } from "./local.ts";
 export {
   Cloud,

@@ -7,8 +7,10 @@ import { assert } from "./assert.ts";
 export const limits = {
   /** lmq-protocol 1.3: a payload over this makes the service close the connection. */
   payloadBytes: 65_536,
-  /** Before signing; leaves room for base64 and the JWS header inside a payload. */
-  commandPayloadBytes: 49_152,
+  /** Before signing: with base64, header and signature it must still fit a payload. */
+  commandPayloadBytes: 48_640,
+  /** A JWS's header and signature in base64url, with the dots. */
+  jwsOverheadChars: 512,
   commandJsonDepth: 32,
   commandIdChars: 64,
   producerIdChars: 64,
@@ -42,7 +44,7 @@ export const limits = {
 assert(limits.windowMessages < limits.forwarderPacketIds, "a window never reuses a live packet id");
 assert(limits.forwarderPacketIds < 65_535, "mqtt.js keeps some packet ids");
 assert(
-  Math.ceil((limits.commandPayloadBytes * 4) / 3) <= limits.payloadBytes,
+  Math.ceil((limits.commandPayloadBytes * 4) / 3) + limits.jwsOverheadChars <= limits.payloadBytes,
   "a signed command fits a payload",
 );
 assert(limits.replyReservationBytes < limits.payloadBytes, "a reserved reply fits a payload");

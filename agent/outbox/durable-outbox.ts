@@ -298,8 +298,10 @@ export class DurableOutbox implements Outbox, Component {
   }
 
   #makeRoom(lane: Lane, bytes: number): void {
+    // What could not fit in an empty lane must not empty it.
+    const drops = lane.options.whenFull === "drop-oldest" && lane.couldHold(1, bytes);
     while (!lane.hasRoomFor(1, bytes)) {
-      if (lane.options.whenFull === "drop-oldest" && this.#dropOldest(lane)) continue;
+      if (drops && this.#dropOldest(lane)) continue;
       const text = `The lane ${lane.name} is full: ${lane.messages} messages, ${lane.bytes} bytes.`;
       throw new HoldfastError("lane_full", text, { details: { lane: lane.name } });
     }

@@ -59,6 +59,7 @@ export class Forwarder implements Component {
   /** Insertion order is sending order. */
   readonly #inFlight = new Map<string, Flight>();
   readonly #room = new Wakeup();
+  readonly #packetIds = new Set<number>();
   #lastPacketId = 0;
   /** Moment up to which the rate is used up. */
   #paidUntilMs = 0;
@@ -122,7 +123,7 @@ export class Forwarder implements Component {
   async #settleAcks(publisher: Publisher, signal: AbortSignal): Promise<void> {
     for await (const range of publisher.acks(signal)) {
       for (let seq = range.from; seq <= range.to; seq++) {
-        this.#inFlight.delete(`${range.epoch}-${seq}`);
+        this.#land(`${range.epoch}-${seq}`);
       }
       this.#deps.outbox.settle([range]);
       this.#room.notify();
@@ -139,7 +140,7 @@ export class Forwarder implements Component {
       }
       const messages = await this.#paced(free, signal);
       const batch = await this.#deps.outbox.take({ messages, bytes: limits.batchBytes }, signal);
-      if (batch.count === 0) continue;
+      if (batch.count === 0) return; // Aborted, or the outbox has stopped.
       this.#track(batch);
       // Taken is tracked: if the connection has ended meanwhile, the next one resends it.
       if (!signal.aborted) publisher.send(batch);
@@ -167,25 +168,26 @@ export class Forwarder implements Component {
         writePacketId(batch.bytes, batch.packetIdAt[i] as number, packetId);
         const packet = batch.bytes.subarray(batch.offsets[i], batch.offsets[i + 1]);
         this.#inFlight.set(`${epoch}-${seq}`, { epoch, seq, packetId, packet });
+        this.#packetIds.add(packetId);
       }
     }
     assert(i === batch.count, "a batch names each of its packets");
   }
 
-  /** Ids go round; the window is far smaller than the circle, but a straggler may still hold one. */
-  #nextPacketId(): number {
-    const used = this.#inFlight.size < limits.forwarderPacketIds;
-    assert(used, "there is a free packet id");
-    for (;;) {
-      this.#lastPacketId = (this.#lastPacketId % limits.forwarderPacketIds) + 1;
-      if (!this.#isUsed(this.#lastPacketId)) return this.#lastPacketId;
-    }
+  #land(id: string): void {
+    const flight = this.#inFlight.get(id);
+    if (!flight) return;
+    this.#inFlight.delete(id);
+    this.#packetIds.delete(flight.packetId);
   }
 
-  #isUsed(packetId: number): boolean {
-    // Only the oldest can be a whole circle behind.
-    const oldest = this.#inFlight.values().next();
-    return !oldest.done && oldest.value.packetId === packetId;
+  /** Ids go round; the window is far smaller than the circle, but stragglers may still hold some. */
+  #nextPacketId(): number {
+    assert(this.#packetIds.size < limits.forwarderPacketIds, "there is a free packet id");
+    do {
+      this.#lastPacketId = (this.#lastPacketId % limits.forwarderPacketIds) + 1;
+    } while (this.#packetIds.has(this.#lastPacketId)); // [MQTT-2.3.1-2]
+    return this.#lastPacketId;
   }
 
   /** How many messages may go now; waits until at least one may. */

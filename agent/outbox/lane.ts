@@ -52,6 +52,14 @@ export class Lane {
     );
   }
 
+  /** Whether there would be room if everything were dropped but what is reserved. */
+  couldHold(messages: number, bytes: number): boolean {
+    return (
+      this.reservedMessages + messages <= this.options.maxMessages &&
+      this.reservedBytes + bytes <= this.options.maxBytes
+    );
+  }
+
   countDropped(reason: string, messages: number): void {
     this.dropped[reason] = (this.dropped[reason] ?? 0) + messages;
   }

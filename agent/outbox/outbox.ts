@@ -29,13 +29,10 @@
  * settled goes out again with its id and bytes. Corrupt: a record with a broken seal is skipped and
  * counted (`damage`).
  */
-export { DurableOutbox, type OutboxDeps, type OutboxOptions } from "./durable-outbox.ts";
+export { DurableOutbox, type OutboxOptions } from "./durable-outbox.ts";
 export { Forwarder, type Publisher } from "./forwarder.ts";
 export type { LaneOptions } from "./lane.ts";
 export type {
-  LaneStats,
-  Outbox,
-  OutboxStats,
   Outgoing,
   Reservation,
   Staged,

@@ -22,6 +22,8 @@ import { limits } from "../core/limits.ts";
  */
 const VERSION = 1;
 const EPOCH_CHARS = 26;
+/** Everything before the messages but the text of the boot id. */
+const HEAD_BYTES = 1 + 6 + EPOCH_CHARS + 1 + 8 + 8 + 1 + 1 + 4;
 
 export interface RecordTime {
   readonly bootId: string;
@@ -62,8 +64,10 @@ export function encodeRecord(
   assert(epoch.length === EPOCH_CHARS, "an epoch is a ULID");
   const packetBytes = messages.reduce((sum, { packet }) => sum + packet.length, 0);
   const writer = new Writer(
-    messages.reduce((sum, m) => sum + 24 + 3 * (m.key.length + m.producerId.length), 160) +
-      packetBytes,
+    messages.reduce(
+      (sum, m) => sum + 24 + 3 * (m.key.length + m.producerId.length),
+      HEAD_BYTES + 3 * time.bootId.length,
+    ) + packetBytes,
   );
   writer.u8(VERSION);
   writer.u48(number);
@@ -106,7 +110,8 @@ export function decodeRecord(bytes: Uint8Array): OutboxRecord {
       packet: reader.bytes(reader.u32()),
     });
   }
-  if (!reader.atEnd) throw damaged();
+  const packetBytes = messages.reduce((sum, { packet }) => sum + packet.length, 0);
+  if (!reader.atEnd || packetBytes !== head.packetBytes) throw damaged();
   return { ...head, messages };
 }
 
@@ -121,7 +126,10 @@ function readHead(reader: Reader): RecordHead {
     wallMs: reader.f64(),
     trusted: reader.u8() === 1,
   };
-  return { number, epoch, time, count: reader.u8(), packetBytes: reader.u32() };
+  const count = reader.u8();
+  // The masks of a record have no more bits than this.
+  if (count === 0 || count > limits.recordMessages) throw damaged();
+  return { number, epoch, time, count, packetBytes: reader.u32() };
 }
 
 function damaged(): HoldfastError {

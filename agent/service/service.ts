@@ -19,7 +19,7 @@ export interface TrustSources {
   readonly hardwareClock: string;
 }
 
-export const systemTrustSources: TrustSources = {
+const systemTrustSources: TrustSources = {
   synchronizedFile: "/run/systemd/timesync/synchronized",
   hardwareClock: "/sys/class/rtc/rtc0",
 };

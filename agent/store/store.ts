@@ -21,8 +21,8 @@
  * `store_locked` and names it.
  */
 
-export { DatabaseStore, type DatabaseStoreOptions } from "./database-store.ts";
+export { DatabaseStore } from "./database-store.ts";
 export { jsonCodec } from "./json-codec.ts";
-export { type KeyValue, type KeyValueOpener, openLevel } from "./level.ts";
-export type { Codec, NumberedWrite, Store, Table, Write } from "./port.ts";
+export { type KeyValueOpener, openLevel } from "./level.ts";
+export type { Codec, Store, Table, Write } from "./port.ts";
 export { FileVolatileLog, type VolatileLog } from "./volatile-log.ts";

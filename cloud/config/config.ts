@@ -7,6 +7,8 @@ import { type Files, loadToml, type Report, systemFiles } from "../../agent/conf
 import type { CloudLimits, CloudListen, CloudOptions, CloudTimings } from "../service/service.ts";
 import { type CloudToml, cloudTable } from "./keys.ts";
 
+export { pasteableSections, prepareDataFolder } from "./first-start.ts";
+
 export interface CloudConfig {
   readonly options: CloudOptions;
   readonly dataDir: string;
