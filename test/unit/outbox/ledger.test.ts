@@ -1,0 +1,124 @@
+import fc from "fast-check";
+import { expect, test } from "vitest";
+import { AssertionFailure } from "../../../agent/core/assert.ts";
+import { Ledger } from "../../../agent/outbox/ledger.ts";
+import { MemoryStore } from "../../support/memory-store.ts";
+
+async function reloaded(store: MemoryStore): Promise<Ledger> {
+  const ledger = new Ledger(store);
+  await ledger.load();
+  return ledger;
+}
+
+function expectSame(ledger: Ledger, gone: Set<number>, masks: Map<number, number>, most: number) {
+  const wrong: number[] = [];
+  for (let n = 1; n <= most; n++) if (ledger.isGone(n) !== gone.has(n)) wrong.push(n);
+  expect(wrong).toEqual([]);
+  for (const [n, mask] of masks) expect(ledger.mask(n) >>> 0).toBe(mask >>> 0);
+}
+
+/** The whole blocks of 1,024 at the start that are gone. */
+function throughOf(gone: Set<number>): number {
+  let n = 0;
+  while (gone.has(n + 1)) n++;
+  return n - (n % 1_024);
+}
+
+type Action =
+  | { readonly do: "go"; readonly from: number; readonly count: number; readonly step: number }
+  | { readonly do: "mask"; readonly at: number; readonly mask: number }
+  | { readonly do: "commit" }
+  | { readonly do: "reload" };
+
+const MOST = 5_000;
+const at = fc.integer({ min: 1, max: MOST });
+const action: fc.Arbitrary<Action> = fc.oneof(
+  {
+    weight: 5,
+    arbitrary: fc.record({
+      do: fc.constant("go" as const),
+      from: fc.oneof(fc.constant(1), fc.constantFrom(1_024, 1_025, 2_048, 2_049), at),
+      count: fc.integer({ min: 1, max: 1_500 }),
+      step: fc.constantFrom(1, 1, 2, 3),
+    }),
+  },
+  {
+    weight: 2,
+    arbitrary: fc.record({
+      do: fc.constant("mask" as const),
+      at,
+      mask: fc.oneof(fc.constantFrom(1, -1, 1 << 31), fc.integer()),
+    }),
+  },
+  { weight: 2, arbitrary: fc.constant({ do: "commit" as const }) },
+  { weight: 1, arbitrary: fc.constant({ do: "reload" as const }) },
+);
+
+test("against a set, over commits and restarts", async () => {
+  await fc.assert(
+    fc.asyncProperty(fc.array(action, { maxLength: 25 }), async (actions) => {
+      const store = new MemoryStore();
+      let ledger = await reloaded(store);
+      const gone = new Set<number>();
+      const masks = new Map<number, number>();
+      const commit = (): Promise<void> => store.commit(ledger.takeWrites(), { sync: true });
+      for (const one of actions) {
+        if (one.do === "go") {
+          for (let i = 0; i < one.count; i++) {
+            const n = one.from + i * one.step;
+            if (n > MOST || gone.has(n)) continue;
+            ledger.markRecord(n);
+            gone.add(n);
+            masks.set(n, 0);
+          }
+        } else if (one.do === "mask") {
+          if (gone.has(one.at)) continue;
+          ledger.markMessages(one.at, one.mask);
+          masks.set(one.at, one.mask);
+        } else {
+          await commit();
+          expect(ledger.through).toBe(throughOf(gone));
+          expect(ledger.takeWrites()).toEqual([]);
+          if (one.do === "reload") ledger = await reloaded(store);
+        }
+        expectSame(ledger, gone, masks, MOST);
+      }
+      await commit();
+      const last = await reloaded(store);
+      expectSame(last, gone, masks, MOST);
+      expect(last.through).toBe(throughOf(gone));
+    }),
+    { numRuns: 60 },
+  );
+});
+
+test("what is behind the head costs nothing", async () => {
+  const store = new MemoryStore();
+  const ledger = await reloaded(store);
+  for (let n = 1; n <= 100 * 1_024; n++) {
+    ledger.markMessages(n, 3);
+    ledger.markRecord(n);
+    if (n % 500 === 0) await store.commit(ledger.takeWrites(), { sync: true });
+  }
+  await store.commit(ledger.takeWrites(), { sync: true });
+  const raw = store.table<Uint8Array>("ledger", { encode: (v) => v, decode: (v) => v });
+  const keys = (await Array.fromAsync(raw.range({ limit: 1_000 }))).map(([key]) => key);
+  expect(keys).toEqual(["through"]);
+});
+
+test("writes that are lost before a commit leave the ledger as it was on disk", async () => {
+  const store = new MemoryStore();
+  const ledger = await reloaded(store);
+  ledger.markRecord(1);
+  await store.commit(ledger.takeWrites(), { sync: true });
+  ledger.markRecord(2);
+  ledger.takeWrites();
+  const after = await reloaded(store);
+  expect([after.isGone(1), after.isGone(2)]).toEqual([true, false]);
+});
+
+test("a record that goes twice is a broken assumption", async () => {
+  const ledger = await reloaded(new MemoryStore());
+  ledger.markRecord(1);
+  expect(() => ledger.markRecord(1)).toThrow(AssertionFailure);
+});
