@@ -56,7 +56,7 @@ test("10,000 accepted offline and drained, with kill -9 at random points of both
 
   let phase = 0;
   for (const share of [between(100, 2_000), between(2_500, 5_000), between(5_500, 9_000)]) {
-    await runAndKill(dir, ["fill", dir, String(++phase * 100_000), "20000"], "accepted", share);
+    await runAndKill(dir, ["fill", dir, String(++phase * 100_000), "100000"], "accepted", share);
   }
   const left = Math.max(0, 10_000 - (await said(dir, "accepted")).length);
   await runToEnd(["fill", dir, String(++phase * 100_000), String(left)]);
@@ -65,9 +65,9 @@ test("10,000 accepted offline and drained, with kill -9 at random points of both
 
   const kills = [between(50, 2_000), between(2_500, 5_000), between(5_500, 9_000)];
   for (const count of kills) {
-    await runAndKill(dir, ["drain", dir, String(window)], "received", count);
+    await runAndKill(dir, ["drain", dir, String(window), "500"], "received", count);
   }
-  await runToEnd(["drain", dir, String(window)]);
+  await runToEnd(["drain", dir, String(window), "0"]);
 
   const ids = new Map<string, string>();
   const lastOf = new Map<string, number>();

@@ -3,7 +3,8 @@
  * file, line by line and at once, so that a kill takes back nothing that was said.
  *
  * `fill DIR FROM COUNT`: puts offline, says `accepted <text> <id>` for each receipt.
- * `drain DIR WINDOW`: sends all that is there, says `received <text> <id> <topic>`, then `done`.
+ * `drain DIR WINDOW LEAVE`: sends what is there, says `received <text> <id> <topic>`, then `done`;
+ * with LEAVE it stops when so many are left and waits for its kill.
  * `memory DIR COUNT`: puts and says `heap <messages> <bytes>` now and then.
  */
 import { appendFileSync, openSync, writeSync } from "node:fs";
@@ -56,7 +57,7 @@ await outbox.start();
 say(`started ${Math.round(clock.monotonicMs() - startedMs)}`);
 
 if (mode === "fill") await fill(first, second);
-else if (mode === "drain") await drain(first);
+else if (mode === "drain") await drain(first, second);
 else await measure(first);
 await outbox.stop(new AbortController().signal);
 await store.stop();
@@ -75,7 +76,7 @@ async function fill(from: number, count: number): Promise<void> {
   }
 }
 
-async function drain(window: number): Promise<void> {
+async function drain(window: number, leave: number): Promise<void> {
   const link = new SimLink(({ text, id, topic }) => say(`received ${text} ${id} ${topic}`));
   let given = false;
   const connected = (signal: AbortSignal): Promise<SimLink | undefined> => {
@@ -92,10 +93,11 @@ async function drain(window: number): Promise<void> {
     { outbox, connected, clock, log: silentLog },
   );
   await forwarder.start();
-  while ((outbox.stats().lanes["telemetry"]?.messages ?? 0) > 0) {
+  while ((outbox.stats().lanes["telemetry"]?.messages ?? 0) > leave) {
     for (let n = Math.ceil(random.float() * window); n > 0; n--) link.ack();
     await nextTurn();
   }
+  if (leave > 0) await clock.sleep(Number.POSITIVE_INFINITY, new AbortController().signal);
   await forwarder.stop();
 }
 
