@@ -89,7 +89,7 @@ export const cloud = defineSubcommand({
     const { options: loaded, dataDir } = loadCloudConfig({
       file: prepared.file,
       environment: context.env,
-      flags: toFlags(options.host, ports),
+      flags: toFlags({ host: options.host, data: options.data }, ports),
       workingFolder: process.cwd(),
     });
     const service = { ...loaded, listen: withFreePorts(loaded.listen, ports) };
@@ -119,8 +119,13 @@ interface Sections {
   readonly commander: string;
 }
 
-function toFlags(host: string | undefined, ports: Ports): string[] {
+/** `--data` says where the data is, too: whatever the file in that folder says or leaves out. */
+function toFlags(
+  { host, data }: { readonly host: string | undefined; readonly data: string | undefined },
+  ports: Ports,
+): string[] {
   const flags = host === undefined ? [] : [`listen.host=${host}`];
+  if (data !== undefined) flags.push(`data.dir=${data}`);
   for (const [name, value] of Object.entries(ports)) {
     if (value !== undefined) flags.push(`listen.${name}=${value === "auto" ? 0 : value}`);
   }

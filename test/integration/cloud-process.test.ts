@@ -1,4 +1,4 @@
-import { readFile, writeFile } from "node:fs/promises";
+import { readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { connectAsync } from "mqtt";
 import { expect, it, onTestFinished } from "vitest";
@@ -128,4 +128,14 @@ it("a first start prints sections that an agent and a commander can use, and mqt
   const query = new URLSearchParams({ ...parameters, signature }).toString();
   const answer = await fetch(`http://127.0.0.1:${service.httpPort}/route/clientId/get?${query}`);
   expect(await answer.json()).toMatchObject({ code: 0, online: 1 });
+});
+
+it("--data is where the data is, also when the file there names no folder", async () => {
+  const dir = await dataFolder();
+  const file = join(dir, "cloud.toml");
+  const withoutFolder = (await readFile(file, "utf8")).replace('[data]\ndir = "."\n', "");
+  await writeFile(file, withoutFolder, { mode: 0o600 });
+  const cloud = await spawnCloud(dir);
+  expect(await readdir(dir)).toContain("db");
+  expect(await cloud.kill("SIGTERM")).toBe(0);
 });
