@@ -38,6 +38,7 @@ const mutexFile = join(root, ".bootstrap.lock");
 const oldestOwnNode = [22, 18];
 const oldestBootNode = [20, 0];
 const progressEveryMs = 10_000;
+const parentCheckMs = 500;
 /** A mutex older than this belongs to nobody, whoever has its process id now. */
 const mutexLifeMs = 15 * 60_000;
 const pinnedHere = process.platform === "linux" && ["x64", "arm64"].includes(process.arch);
@@ -139,6 +140,7 @@ function npm(args) {
 
 /** In this process where it has the right Node already, else in a child that gets our signals. */
 async function runScript(script, args) {
+  endWithNpm();
   const node = pinnedHere ? join(bin, "node") : process.execPath;
   if (realpathSync(node) === realpathSync(process.execPath)) {
     process.argv.splice(1, Number.POSITIVE_INFINITY, script, ...args);
@@ -151,6 +153,21 @@ async function runScript(script, args) {
   process.on("SIGINT", () => process.stdin.isTTY || child.kill("SIGINT"));
   const code = await exitOf(child, script);
   process.exitCode = typeof code === "number" ? code : 128 + constants.signals[code];
+}
+
+/**
+ * npm passes a SIGTERM to its shell, and the shell to nobody: the script would go on without a
+ * parent. It gets the signal here.
+ */
+function endWithNpm() {
+  if (process.env.npm_lifecycle_event === undefined) return;
+  const parent = process.ppid;
+  const watch = setInterval(() => {
+    if (process.ppid === parent) return;
+    clearInterval(watch);
+    process.kill(process.pid, "SIGTERM");
+  }, parentCheckMs);
+  watch.unref();
 }
 
 function exitOf(child, name) {
