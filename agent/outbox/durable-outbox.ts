@@ -3,6 +3,7 @@ import type { Clock } from "../core/clock.ts";
 import type { Component } from "../core/component.ts";
 import { describeError, HoldfastError } from "../core/errors.ts";
 import { limits } from "../core/limits.ts";
+import { LinkedAbort } from "../core/linked-abort.ts";
 import type { Logger } from "../core/log.ts";
 import {
   type Batch,
@@ -65,6 +66,8 @@ export class DurableOutbox implements Outbox, Component {
   readonly #records: Records;
   readonly #notes: SettleNotes;
   readonly #committer: Committer;
+  /** Those neither used nor released. */
+  readonly #reservations = new Set<Reservation>();
   readonly #inFlight = new Map<string, Map<number, Entry>>();
   #inFlightCount = 0;
   readonly #latency = new RecentLatency();
@@ -152,23 +155,27 @@ export class DurableOutbox implements Outbox, Component {
     if (!lane || this.#state !== "running" || !lane.hasRoomFor(1, bytes)) return undefined;
     lane.reservedMessages++;
     lane.reservedBytes += bytes;
-    let open = true;
-    return {
+    const reservation: Reservation = {
       lane: laneName,
       bytes,
       release: () => {
-        if (!open) return;
-        open = false;
+        if (!this.#reservations.delete(reservation)) return;
         lane.reservedMessages--;
         lane.reservedBytes -= bytes;
       },
     };
+    this.#reservations.add(reservation);
+    return reservation;
   }
 
   stage(message: OutgoingMessage, reservation?: Reservation): Staged {
     const lane = this.#laneOf(message);
     const packet = this.#encode(message);
-    const reserved = reservation?.lane === lane.name && reservation.bytes >= packet.length;
+    const reserved =
+      reservation !== undefined &&
+      this.#reservations.has(reservation) &&
+      reservation.lane === lane.name &&
+      reservation.bytes >= packet.length;
     if (!reserved) this.#makeRoom(lane, packet.length);
     reservation?.release();
     const entry = this.#newEntry(lane, message, packet, undefined);
@@ -206,10 +213,10 @@ export class DurableOutbox implements Outbox, Component {
   ): Promise<Batch> {
     for (;;) {
       if (signal.aborted || this.#state !== "running") return emptyBatch;
-      const { entries, load } = this.#collect(limit);
+      const { entries, load, retryMs } = this.#collect(limit);
       if (entries.length > 0) return this.#hand(entries);
-      if (load) await this.#load(load, signal);
-      else await this.#readable.wait(signal);
+      if (load) await this.#load(load);
+      else await this.#waitForMore(retryMs, signal);
     }
   }
 
@@ -369,24 +376,38 @@ export class DurableOutbox implements Outbox, Component {
     };
   }
 
-  /** Untaken messages from memory in order of priority; stops where a lane has to be read first. */
-  #collect(limit: { messages: number; bytes: number }): { entries: Entry[]; load?: Lane } {
+  /**
+   * Untaken messages from memory in order of priority; stops where a lane has to be read first. A
+   * lane that the disk does not give now is passed over; `retryMs` says when it is tried again.
+   */
+  #collect(limit: { messages: number; bytes: number }): {
+    entries: Entry[];
+    load?: Lane;
+    retryMs: number;
+  } {
     const entries: Entry[] = [];
     let bytes = 0;
+    let retryMs = Number.POSITIVE_INFINITY;
     const now = this.#now();
     for (const lane of this.#byPriority) {
       while (entries.length < limit.messages) {
-        if (lane.mustLoad) return { entries, load: lane };
+        if (lane.mustLoad) {
+          const waitMs = lane.unreadableUntilMs - now.monotonicMs;
+          if (waitMs <= 0) return { entries, load: lane, retryMs };
+          retryMs = Math.min(retryMs, waitMs);
+          break;
+        }
         const entry = lane.peek();
         if (!entry) break;
-        if (entries.length > 0 && bytes + entry.packet.length > limit.bytes) return { entries };
+        const full = entries.length > 0 && bytes + entry.packet.length > limit.bytes;
+        if (full) return { entries, retryMs };
         lane.shift();
         if (this.#expired(entry, now)) continue;
         bytes += entry.packet.length;
         entries.push(entry);
       }
     }
-    return { entries };
+    return { entries, retryMs };
   }
 
   #expired(entry: Entry, now: RecordTime): boolean {
@@ -412,15 +433,27 @@ export class DurableOutbox implements Outbox, Component {
     return toBatch(entries);
   }
 
-  async #load(lane: Lane, signal: AbortSignal): Promise<void> {
+  async #load(lane: Lane): Promise<void> {
     try {
       const { entries, damaged } = await this.#records.read(lane);
       for (const entry of entries) lane.loaded.push(entry);
       for (const record of damaged) this.#committer.noteGone(record);
+      lane.unreadableUntilMs = 0;
     } catch (error) {
-      this.#log.warn("backlog not readable now", { lane: lane.name, error: describeError(error) });
-      await this.#clock.sleep(READ_RETRY_MS, signal);
+      if (lane.unreadableUntilMs === 0) {
+        this.#log.warn("backlog not readable", { lane: lane.name, error: describeError(error) });
+      }
+      lane.unreadableUntilMs = this.#clock.monotonicMs() + READ_RETRY_MS;
     }
+  }
+
+  /** Until there is something new, or a lane that could not be read is to be tried again. */
+  async #waitForMore(retryMs: number, signal: AbortSignal): Promise<void> {
+    if (retryMs === Number.POSITIVE_INFINITY) return this.#readable.wait(signal);
+    const pause = new LinkedAbort(signal);
+    void this.#clock.sleep(retryMs, pause.over).then(() => pause.abort());
+    await this.#readable.wait(pause.signal);
+    pause.release();
   }
 
   #settled(entry: Entry): void {

@@ -150,13 +150,28 @@ export class Forwarder implements Component {
   #resend(publisher: Publisher): void {
     if (this.#inFlight.size === 0) return;
     const flights = [...this.#inFlight.values()];
+    this.#resent += flights.length;
+    this.#log.info("sending again what was in flight", { messages: flights.length });
+    let part: Flight[] = [];
+    let bytes = 0;
+    for (const flight of flights) {
+      if (part.length > 0 && bytes + flight.packet.length > limits.batchBytes) {
+        this.#sendAgain(publisher, part);
+        part = [];
+        bytes = 0;
+      }
+      part.push(flight);
+      bytes += flight.packet.length;
+    }
+    this.#sendAgain(publisher, part);
+  }
+
+  #sendAgain(publisher: Publisher, flights: readonly Flight[]): void {
     for (const { packet } of flights) markDuplicate(packet, 0);
     const batch = toBatch(flights);
     flights.forEach(({ packetId }, i) => {
       writePacketId(batch.bytes, batch.packetIdAt[i] as number, packetId);
     });
-    this.#resent += flights.length;
-    this.#log.info("sending again what was in flight", { messages: flights.length });
     publisher.send(batch);
   }
 

@@ -35,6 +35,8 @@ export class Lane {
   /** In memory, after `stored`; untaken or gone, never taken. */
   readonly tail = new Deque<Entry>();
   tailBytes = 0;
+  /** After the disk did not give its records: not before this monotonic time again. */
+  unreadableUntilMs = 0;
   /** Counts the staged messages that took their place; see `Entry.section`. */
   section = 0;
 

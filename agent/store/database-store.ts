@@ -14,6 +14,8 @@ import { seal, unseal } from "./sealed.ts";
 const FORMAT = 1;
 /** One batch of LevelDB holds at most this; more waits for the next. */
 const BATCH_BYTES = 4 * 1024 * 1024;
+/** What opening the database may have to write: a manifest and the start of a log. */
+const PROBE_BYTES = 256 * 1024;
 const LAST_NUMBER_KEY = "meta/last_number";
 
 export interface DatabaseStoreOptions {
@@ -40,6 +42,7 @@ export class DatabaseStore implements Store, Component {
   readonly #openDatabase: KeyValueOpener;
   readonly #log: Logger;
   readonly #random: Random;
+  readonly #probe: (dir: string) => Promise<void>;
   #id = "";
   #database: KeyValue | undefined;
   #state: "new" | "open" | "failed" | "closed" = "new";
@@ -54,11 +57,14 @@ export class DatabaseStore implements Store, Component {
       readonly openDatabase: KeyValueOpener;
       readonly random: Random;
       readonly log: Logger;
+      /** Rejects while the disk does not take writes; the default writes and syncs a file. */
+      readonly probe?: (dir: string) => Promise<void>;
     },
   ) {
     this.#dir = options.dir;
     this.#openDatabase = deps.openDatabase;
     this.#random = deps.random;
+    this.#probe = deps.probe ?? ((dir) => probeDisk(dir, deps.random.bytes(PROBE_BYTES)));
     this.#log = deps.log.child("store");
   }
 
@@ -215,7 +221,13 @@ export class DatabaseStore implements Store, Component {
     for (const { reject } of group) reject(error);
   }
 
+  /**
+   * LevelDB refuses every write after one that failed, until it is opened anew; but opening needs a
+   * disk that takes writes, and between closing and opening nothing can be read. So the disk is
+   * tried first: while it refuses, what is stored can still be read and sent.
+   */
   async #reopen(): Promise<void> {
+    await this.#probe(this.#dir);
     await this.#database?.close().catch((error: unknown) => {
       this.#log.debug("close failed", { error: describeError(error) });
     });
@@ -310,6 +322,21 @@ function parseMarker(text: string): { format: number; id: string } {
 function causeCode(error: unknown): unknown {
   const cause = error instanceof Error ? error.cause : undefined;
   return cause instanceof Error && "code" in cause ? cause.code : undefined;
+}
+
+async function probeDisk(dir: string, content: Uint8Array): Promise<void> {
+  const path = join(dir, "probe.tmp");
+  try {
+    const file = await open(path, "w", 0o600);
+    try {
+      await file.writeFile(content);
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+  } finally {
+    await rm(path, { force: true });
+  }
 }
 
 /** Writes a small file so that after a power cut it is there whole or not at all. */

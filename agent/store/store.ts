@@ -16,8 +16,8 @@
  * format; without it a lost database would look like a first start.
  *
  * When a write fails (full disk, I/O error) the commit throws `store_not_writable`, and the next
- * one closes and opens the database first: LevelDB refuses every write after one error, although
- * the fault may be gone. When the state folder is held by another process, `start` throws
+ * one tries the disk with a file, then closes and opens the database: LevelDB refuses every write
+ * after one error, although the fault may be gone. Until the disk takes writes, reading goes on. When the state folder is held by another process, `start` throws
  * `store_locked` and names it.
  */
 

@@ -149,6 +149,31 @@ test("after a failed write the database is opened again, and nothing needs a per
   await store.stop();
 });
 
+test("while the disk takes nothing the database stays open for reading", async () => {
+  const { state, open } = breakable();
+  let refuses = true;
+  const probe = async (): Promise<void> => {
+    if (refuses) throw new Error("no space left");
+  };
+  const store = new DatabaseStore({ dir: await tempDir() }, { ...deps, openDatabase: open, probe });
+  await store.start();
+  const table = store.table("a", numbers);
+  await store.commit([table.put("1", 1)], { sync: true });
+  state.broken = true;
+  for (let i = 0; i < 3; i++) {
+    expect(await store.commit([table.put("2", 2)], { sync: true }).catch(codeOf)).toBe(
+      "store_not_writable",
+    );
+    expect(await table.get("1")).toBe(1);
+  }
+  expect(state.opened).toBe(1);
+  state.broken = false;
+  refuses = false;
+  await store.commit([table.put("2", 2)], { sync: true });
+  expect(await table.get("2")).toBe(2);
+  await store.stop();
+});
+
 test("a second opener is told who holds the folder, and the first is not disturbed", async () => {
   const dir = await tempDir();
   const store = await opened(dir);
