@@ -59,7 +59,7 @@ export class Narrator {
   /** Replaces the live line. */
   live(text: string): void {
     if (this.isTty) {
-      this.#live = cut(text, (this.#out.columns ?? 80) - 1);
+      this.#live = cut(text, (this.#out.columns || 80) - 1);
       this.#write("");
       return;
     }

@@ -2,10 +2,12 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { createInterface } from "node:readline";
+import type { Readable } from "node:stream";
 import { setTimeout as pause } from "node:timers/promises";
 import { DemoFailure, type Life } from "./life.ts";
 
 const KEPT_LINES = 15;
+const MAX_RESULT_LINES = 1_000;
 /** How long a program may take to end after SIGTERM. */
 const STOP_MS = 8_000;
 
@@ -20,7 +22,7 @@ export class Program {
   readonly name: string;
   readonly pid: number;
   readonly exited: Promise<unknown>;
-  /** What it wrote to stdout, as long as someone wants it: see `Programs.run`. */
+  /** Its results; what follows a bound is left out. */
   readonly stdout: string[] = [];
   readonly #child: ChildProcess;
   readonly #lastLines: string[] = [];
@@ -34,16 +36,16 @@ export class Program {
       child.once("close", resolve);
       child.once("error", resolve);
     });
-    for (const stream of [child.stdout, child.stderr]) {
-      if (!stream) continue;
-      createInterface({ input: stream }).on("line", (line) => {
-        if (stream === child.stdout && this.stdout.length < 1_000) this.stdout.push(line);
-        this.#lastLines.push(line);
-        if (this.#lastLines.length > KEPT_LINES) this.#lastLines.shift();
-      });
-    }
+    eachLine(child.stdout, (line) => {
+      if (this.stdout.length < MAX_RESULT_LINES) this.stdout.push(line);
+    });
+    eachLine(child.stderr, (line) => {
+      this.#lastLines.push(line);
+      if (this.#lastLines.length > KEPT_LINES) this.#lastLines.shift();
+    });
   }
 
+  /** Of its log. Not of its results, in which the service prints a secret. */
   get lastLines(): readonly string[] {
     return this.#lastLines;
   }
@@ -148,4 +150,8 @@ export class Programs {
   killAll(): void {
     for (const program of this.#running) program.kill();
   }
+}
+
+function eachLine(stream: Readable | null, take: (line: string) => void): void {
+  if (stream) createInterface({ input: stream }).on("line", take);
 }
