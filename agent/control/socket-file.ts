@@ -29,7 +29,8 @@ export async function makeSocketFile(
   const folder = dirname(path);
   await prepareFolder(folder);
   await refuseTaken(path);
-  const nursery = await mkdtemp(join(folder, ".")); // 0700, and shorter than the final name.
+  // 0700, shorter than the final name, and inside: `join` would take the dot for this folder itself.
+  const nursery = await mkdtemp(`${folder}/.`);
   try {
     const born = join(nursery, "s");
     await listen(born);

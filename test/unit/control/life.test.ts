@@ -1,8 +1,9 @@
 import { spawnSync } from "node:child_process";
 import { mkdir, readdir, stat, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { describe, expect, test } from "vitest";
+import { makeSocketFile } from "../../../agent/control/socket-file.ts";
 import type { Receipt } from "../../../agent/core/message.ts";
 import { tempDir } from "../../support/temp-dir.ts";
 import { waitFor } from "../../support/wait-for.ts";
@@ -21,6 +22,19 @@ describe("socket files", () => {
     } finally {
       process.umask(before);
     }
+  });
+
+  test("are born inside their folder: beside it the agent may not write", async () => {
+    const dir = await tempDir();
+    const born: string[] = [];
+    const server = createServer();
+    const { remove } = await makeSocketFile(join(dir, "holdfast.sock"), async (path) => {
+      born.push(dirname(dirname(path)));
+      await new Promise<void>((resolve) => server.listen(path, resolve));
+    });
+    expect(born).toEqual([dir]);
+    await remove();
+    await new Promise((resolve) => server.close(resolve));
   });
 
   test("of a dead process are replaced", async () => {
