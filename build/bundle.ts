@@ -4,10 +4,19 @@
  *
  *   node build/bundle.ts [--entry FILE] [--out DIR]
  */
-import { copyFileSync, existsSync, mkdirSync, readdirSync, rmSync, statSync } from "node:fs";
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { dirname, join, relative } from "node:path";
 import { parseArgs } from "node:util";
 import { build, type Plugin } from "esbuild";
+import { noticesOf } from "./notices.ts";
 
 const root = dirname(import.meta.dirname);
 const prebuilds = join(root, "node_modules", "classic-level", "prebuilds");
@@ -43,7 +52,7 @@ async function bundle(entry: string, dir: string): Promise<void> {
   rmSync(dir, { recursive: true, force: true });
   mkdirSync(dir, { recursive: true });
   const outfile = join(dir, "holdfast.cjs");
-  await build({
+  const { metafile } = await build({
     entryPoints: [entry],
     outfile,
     absWorkingDir: root,
@@ -54,7 +63,8 @@ async function bundle(entry: string, dir: string): Promise<void> {
     minify: true,
     lineLimit: 160, // A crash prints its line; one line of a megabyte would bury the message.
     keepNames: true, // Error names are looked at, and stacks are read by people.
-    legalComments: "external",
+    legalComments: "none", // THIRD-PARTY.txt has the whole texts.
+    metafile: true,
     logLevel: "warning",
     // A CommonJS file has no import.meta.
     define: {
@@ -67,6 +77,7 @@ async function bundle(entry: string, dir: string): Promise<void> {
   });
   copyFileSync(addonOf(target), join(dir, `holdfast-${target.platform}-${target.arch}.node`));
   copyFileSync(join(root, "LICENSE"), join(dir, "LICENSE"));
+  writeFileSync(join(dir, "THIRD-PARTY.txt"), noticesOf(Object.keys(metafile.inputs), root));
   for (const file of readdirSync(dir).sort()) {
     const kib = Math.ceil(statSync(join(dir, file)).size / 1024);
     process.stdout.write(`${relative(root, join(dir, file))}  ${kib} KiB\n`);
