@@ -57,7 +57,7 @@ export const send = defineSubcommand({
     "2 wrong usage or configuration, 3 no final reply in time.",
   examples: [
     { command: "send gw-01 system.info", doc: "what this device is" },
-    { command: "send gw-01 help", doc: "the commands that it has" },
+    { command: "send gw-01 help", doc: "its commands, where it allows agent.describe unsigned" },
     {
       command: `send gw-01 system.processes --params '{"top":5}' --json`,
       doc: "with parameters, the reply as JSON",
