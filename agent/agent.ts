@@ -202,7 +202,10 @@ export async function createAgent(
   return new Agent(parts, [...components, control], log);
 }
 
-/** lmq-protocol 8: the order command goes first on every connection, before any other publish. */
+/**
+ * lmq-protocol 8: the order command goes first on every connection, before any other publish. A
+ * connection on which it is not acknowledged is of no use for ordered sending, and is given up.
+ */
 function orderedConnection(
   session: Session,
   clock: Clock,
@@ -213,15 +216,18 @@ function orderedConnection(
     connected: async (signal) => {
       for (;;) {
         const publisher = await session.connected(signal);
-        if (!publisher) return undefined;
+        if (!publisher || signal.aborted) return undefined;
         try {
           const sent = await withDeadline(clock, CONTROL_MESSAGE_MS, signal, (patience) =>
             session.publish(message, patience),
           );
           if (!sent.timedOut) return publisher;
+          log.warn("order not enabled", { error: "no acknowledgement in time" });
         } catch (error) {
+          if (signal.aborted) return undefined;
           log.warn("order not enabled", { error: describeError(error) });
         }
+        session.giveUp(publisher);
         await publisher.closed;
       }
     },

@@ -155,6 +155,12 @@ export class Session implements Component {
     return undefined;
   }
 
+  /** Ends this connection, as after an acknowledgement that did not come; another one follows. */
+  giveUp(publisher: Publisher): void {
+    const connection = this.#connection;
+    if (connection?.forwarding === publisher) connection.link.abort({ reason: "ack_timeout" });
+  }
+
   /**
    * For control messages and simple users: resolves on PUBACK (QoS 0: when written). Throws
    * `not_connected`, `ack_timeout`, `cancelled`, or why the connection ended. Not for a backlog.

@@ -174,9 +174,9 @@ export class DatabaseStore implements Store, Component {
   async #commitAll(): Promise<void> {
     await Promise.resolve(); // Let every caller of this turn join the first batch.
     while (this.#waiting.length > 0) {
+      if (this.#state === "failed" && !(await this.#reopened())) continue;
       const { group, operations, lastNumber } = this.#formBatch();
       try {
-        if (this.#state === "failed") await this.#reopen();
         assert(this.#database !== undefined, "an open store has a database");
         await this.#database.batch(operations, { sync: group.some(({ sync }) => sync) });
         this.#lastNumber = lastNumber;
@@ -187,6 +187,20 @@ export class DatabaseStore implements Store, Component {
     }
     // In the same turn as the last look at the queue, or a commit in between would wait for ever.
     this.#committing = undefined;
+  }
+
+  /**
+   * Before a batch is formed: what a failed one wrote may be there after all, and then its record
+   * numbers are used. While the disk refuses, whoever waits now is told.
+   */
+  async #reopened(): Promise<boolean> {
+    try {
+      await this.#reopen();
+      return true;
+    } catch (cause) {
+      this.#fail(this.#waiting.splice(0), cause);
+      return false;
+    }
   }
 
   #formBatch(): { group: Waiting[]; operations: Operation[]; lastNumber: number } {

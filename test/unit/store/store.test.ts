@@ -132,6 +132,35 @@ test("record numbers are dense over what was committed, also across a failure an
   await again.stop();
 });
 
+test("a batch that failed and was written after all keeps its record numbers", async () => {
+  let lies = false;
+  const open: KeyValueOpener = async (directory, options) => {
+    const database = await openLevel(directory, options);
+    return {
+      ...database,
+      batch: async (operations, sync) => {
+        await database.batch(operations, sync);
+        if (lies) throw new Error("the sync failed");
+      },
+    };
+  };
+  const store = await opened(await tempDir(), open);
+  const table = store.table("a", numbers);
+  const given: number[] = [];
+  const numbered = () =>
+    table.putNumbered((n) => {
+      given.push(n);
+      return { key: String(n).padStart(5, "0"), value: n };
+    });
+  await store.commit([numbered()], { sync: true });
+  lies = true;
+  expect(await store.commit([numbered()], { sync: true }).catch(codeOf)).toBe("store_not_writable");
+  lies = false;
+  await store.commit([numbered()], { sync: true });
+  expect(given).toEqual([1, 2, 3]);
+  await store.stop();
+});
+
 test("after a failed write the database is opened again, and nothing needs a person", async () => {
   const { state, open } = breakable();
   const store = await opened(await tempDir(), open);
