@@ -52,6 +52,8 @@ export class Committer {
   readonly #pending = new Deque<Entry>();
   readonly #touched = new Set<StoredRecord>();
   readonly #unwritten = new Map<string, Write>();
+  /** Entries of `pending` that went since it was looked through, at most. */
+  #forgotten = 0;
   #settlements = 0;
   #firstSettledMs = 0;
   #notBeforeMs = 0;
@@ -97,6 +99,10 @@ export class Committer {
   /** The service was faster than the disk. */
   forget(entry: Entry): void {
     this.unsafeBytes -= entry.packet.length;
+    // Behind entries that a dead disk does not take, the others must not pile up.
+    if (++this.#forgotten < 1_024 || this.#forgotten * 2 < this.#pending.length) return;
+    this.#pending.filter(({ place }) => place !== "gone");
+    this.#forgotten = 0;
   }
 
   countPersisted(messages: number): void {

@@ -18,6 +18,12 @@ export class Deque<T> {
     this.#head = 0;
   }
 
+  /** Leaves only what `keep` says, in its order. */
+  filter(keep: (item: T) => boolean): void {
+    this.#items = this.#items.slice(this.#head).filter((item) => keep(item as T));
+    this.#head = 0;
+  }
+
   peek(): T | undefined {
     return this.#items[this.#head];
   }

@@ -152,7 +152,8 @@ export class DurableOutbox implements Outbox, Component {
 
   reserve(laneName: string, bytes: number): Reservation | undefined {
     const lane = this.#lanes.get(laneName);
-    if (!lane || this.#state !== "running" || !lane.hasRoomFor(1, bytes)) return undefined;
+    if (!lane || !Object.hasOwn(this.#options.lanes, laneName)) return undefined;
+    if (this.#state !== "running" || !lane.hasRoomFor(1, bytes)) return undefined;
     lane.reservedMessages++;
     lane.reservedBytes += bytes;
     const reservation: Reservation = {
@@ -197,6 +198,7 @@ export class DurableOutbox implements Outbox, Component {
         entry.place = "stored";
         this.#committer.countPersisted(1);
         lane.append(entry);
+        lane.spill(TAIL_BYTES);
         this.#readable.notify();
       }),
       abandoned: once(() => {
@@ -281,8 +283,8 @@ export class DurableOutbox implements Outbox, Component {
 
   #laneOf(message: OutgoingMessage): Lane {
     const lane = this.#lanes.get(message.lane);
-    if (lane) return lane;
-    const known = [...this.#lanes.keys()].join(", ");
+    if (lane && Object.hasOwn(this.#options.lanes, message.lane)) return lane;
+    const known = Object.keys(this.#options.lanes).join(", ");
     throw new HoldfastError(
       "lane_unknown",
       `There is no lane "${message.lane}"; there are ${known}.`,
@@ -516,7 +518,10 @@ export class DurableOutbox implements Outbox, Component {
   }
 }
 
-/** For records of a lane that the configuration no longer names: they are still ours to deliver. */
+/**
+ * For records of a lane that the configuration no longer names: they are still ours to deliver, but
+ * it takes no new ones.
+ */
 const ORPHAN_LANE: LaneOptions = {
   priority: 5,
   maxMessages: Number.MAX_SAFE_INTEGER,

@@ -13,6 +13,8 @@ export interface StoredRecord {
   gone: number;
   /** Bit i: message i is held in memory by an entry (loaded or in flight). */
   held: number;
+  /** Bytes of the packets that are held. */
+  heldBytes: number;
   /** In the lane's `stored` queue now. */
   queued: boolean;
   readonly time: RecordTime;

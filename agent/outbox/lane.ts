@@ -102,6 +102,7 @@ export class Lane {
       this.tail.shift();
       this.tailBytes -= entry.packet.length;
       entry.record.held &= ~(1 << entry.indexInRecord);
+      entry.record.heldBytes -= entry.packet.length;
       if (!entry.record.queued) {
         entry.record.queued = true;
         this.stored.push(entry.record);

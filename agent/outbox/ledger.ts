@@ -41,6 +41,18 @@ export class Ledger {
     }
   }
 
+  /** The highest number that is known to be gone. */
+  get highest(): number {
+    let highest = this.#through;
+    for (const [block, bits] of this.#blocks) {
+      const byte = bits.findLastIndex((value) => value !== 0);
+      if (byte < 0) continue;
+      const bit = 31 - Math.clz32(bits[byte] as number);
+      highest = Math.max(highest, block * BLOCK + byte * 8 + bit + 1);
+    }
+    return highest;
+  }
+
   isGone(recordNumber: number): boolean {
     if (recordNumber <= this.#through) return true;
     const { block, byte, bit } = place(recordNumber);

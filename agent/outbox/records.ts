@@ -24,11 +24,13 @@ const CURSOR = /^([^/]+)\/([0-9a-f]{12})\/(\d{1,2})$/;
 export class Records {
   readonly ledger: Ledger;
   readonly #table: Table<Uint8Array>;
+  readonly #store: Store;
   readonly #log: Logger;
 
   constructor(store: Store, log: Logger) {
     this.#table = store.table("outbox", rawCodec);
     this.ledger = new Ledger(store);
+    this.#store = store;
     this.#log = log;
   }
 
@@ -41,6 +43,7 @@ export class Records {
     noted: ReadonlyMap<number, number>,
   ): Promise<StoredRecord[]> {
     await this.ledger.load();
+    this.#store.noteNumber(this.ledger.highest);
     const changed: StoredRecord[] = [];
     const lanes = new Set<Lane>();
     let cursor = "";
@@ -76,14 +79,16 @@ export class Records {
       producerId: entry.producerId,
       packet: entry.packet,
     }));
+    const packetBytes = entries.reduce((sum, { packet }) => sum + packet.length, 0);
     return this.#table.putNumbered((number) => {
       const record: StoredRecord = {
         lane: first.lane,
         number,
         count: entries.length,
-        bytes: entries.reduce((sum, { packet }) => sum + packet.length, 0),
+        bytes: packetBytes,
         gone: 0,
         held: allOf(entries.length),
+        heldBytes: packetBytes,
         queued: false,
         time,
       };
@@ -133,6 +138,7 @@ export class Records {
   markGone(entry: Entry, record: StoredRecord): void {
     record.gone |= 1 << entry.indexInRecord;
     record.held &= ~(1 << entry.indexInRecord);
+    record.heldBytes -= entry.packet.length;
     record.bytes -= entry.packet.length;
   }
 
@@ -140,10 +146,7 @@ export class Records {
   dropUnheld(record: StoredRecord): number {
     const dropped = allOf(record.count) & ~record.gone & ~record.held;
     const messages = bits(dropped);
-    // Sizes of single messages are not known without reading: all of it, or its share.
-    const kept = bits(allOf(record.count) & ~record.gone) - messages;
-    const bytes =
-      kept === 0 ? record.bytes : Math.floor((record.bytes * messages) / (kept + messages));
+    const bytes = record.bytes - record.heldBytes;
     record.gone |= dropped;
     record.bytes -= bytes;
     record.lane.messages -= messages;
@@ -200,10 +203,21 @@ export class Records {
     try {
       const head = decodeRecordHead(value);
       const { number, count, time } = head;
+      this.#store.noteNumber(number);
       const known = this.ledger.mask(number);
       const gone = known | ((noted.get(number) ?? 0) & allOf(count));
       const bytes = gone === 0 ? head.packetBytes : bytesLeft(decodeRecord(value), gone);
-      const record = { lane, number, count, bytes, gone, held: 0, queued: true, time };
+      const record = {
+        lane,
+        number,
+        count,
+        bytes,
+        gone,
+        held: 0,
+        heldBytes: 0,
+        queued: true,
+        time,
+      };
       lane.messages += count - bits(gone);
       lane.bytes += bytes;
       if (!this.isWhollyGone(record)) lane.stored.push(record);
@@ -246,6 +260,7 @@ function toEntries(stored: StoredRecord, record: OutboxRecord): Entry[] {
     const bit = 1 << index;
     if (((stored.gone | stored.held) & bit) !== 0) return;
     stored.held |= bit;
+    stored.heldBytes += message.packet.length;
     entries.push({
       epoch: record.epoch,
       seq: message.seq,

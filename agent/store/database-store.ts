@@ -121,7 +121,7 @@ export class DatabaseStore implements Store, Component {
       },
       range: async function* ({ gt, lte, limit, reverse = false }) {
         const bounds = { gt: prefix + (gt ?? ""), lte: prefix + (lte ?? "\x7f"), limit, reverse };
-        for await (const [key, value] of store.#reading().range(bounds)) {
+        for await (const [key, value] of readable(store.#reading().range(bounds))) {
           try {
             yield [key.slice(prefix.length), decode(key, value)] as const;
           } catch (error) {
@@ -149,6 +149,11 @@ export class DatabaseStore implements Store, Component {
       this.#waiting.push({ writes, sync: options.sync, resolve, reject });
       this.#committing ??= this.#commitAll();
     });
+  }
+
+  /** A record with this number was found, or is known to be gone: later ones get higher numbers. */
+  noteNumber(recordNumber: number): void {
+    this.#lastNumber = Math.max(this.#lastNumber, recordNumber);
   }
 
   /** Bytes of the database's files now; 0 when they cannot be looked at. */
@@ -257,9 +262,19 @@ export class DatabaseStore implements Store, Component {
     } catch (cause) {
       throw await this.#openError(cause);
     }
-    const last = await this.#database.get(LAST_NUMBER_KEY);
-    this.#lastNumber =
-      last === undefined ? 0 : Number(Buffer.from(unseal(LAST_NUMBER_KEY, last)).toString());
+    this.#lastNumber = Math.max(this.#lastNumber, await this.#readLastNumber(this.#database));
+  }
+
+  /** 0 where it is missing or damaged: who has numbered records says so by `noteNumber`. */
+  async #readLastNumber(database: KeyValue): Promise<number> {
+    const last = await database.get(LAST_NUMBER_KEY);
+    if (last === undefined) return 0;
+    try {
+      return Number(Buffer.from(unseal(LAST_NUMBER_KEY, last)).toString());
+    } catch (error) {
+      this.#reportDamage(LAST_NUMBER_KEY, error);
+      return 0;
+    }
   }
 
   async #openError(cause: unknown): Promise<HoldfastError> {
@@ -281,9 +296,20 @@ export class DatabaseStore implements Store, Component {
     });
   }
 
+  /** Undefined on a first start only: a marker that cannot be read now is no first start. */
+  async #readMarker(): Promise<string | undefined> {
+    const path = join(this.#dir, "store.json");
+    try {
+      return await readFile(path, "utf8");
+    } catch (cause) {
+      if (cause instanceof Error && "code" in cause && cause.code === "ENOENT") return undefined;
+      throw new HoldfastError("store_unreadable", `The file ${path} cannot be read.`, { cause });
+    }
+  }
+
   /** True when a database must exist already. */
   async #checkFormat(): Promise<boolean> {
-    const text = await readFile(join(this.#dir, "store.json"), "utf8").catch(() => undefined);
+    const text = await this.#readMarker();
     if (text === undefined) return false;
     const { format, id } = parseMarker(text);
     this.#id = id;
@@ -350,6 +376,16 @@ async function probeDisk(dir: string, content: Uint8Array): Promise<void> {
     }
   } finally {
     await rm(path, { force: true });
+  }
+}
+
+/** What goes wrong while reading, as an error of ours: the database may be closed to be reopened. */
+async function* readable<T>(items: AsyncIterable<T>): AsyncIterable<T> {
+  try {
+    yield* items;
+  } catch (cause) {
+    const message = "The disk does not give back what was stored now.";
+    throw new HoldfastError("store_unreadable", message, { cause });
   }
 }
 

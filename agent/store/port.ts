@@ -43,4 +43,6 @@ export interface Store {
   table<V>(name: string, codec: Codec<V>): Table<V>;
   /** Throws `store_not_writable`; then nothing of these writes may be assumed on disk. */
   commit(writes: readonly Write[], options: { readonly sync: boolean }): Promise<void>;
+  /** A record with this number was found, or is known to be gone: later ones get higher numbers. */
+  noteNumber(recordNumber: number): void;
 }

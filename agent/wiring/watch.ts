@@ -5,16 +5,20 @@ import type { DatabaseStore } from "../store/store.ts";
 /** How often the agent looks at itself. */
 export const WATCH_EVERY_MS = 5_000;
 
+/** Looks without a loss before the alarm of a lane is cleared: 10 minutes, so that a slow trickle
+ * of losses is one alarm and not one at every other look. */
+const CALM_LOOKS = 120;
+
 /**
  * Turns what the parts count into alarms: a disk that does not take writes, and lanes that let
- * messages go. An alarm about a lane is raised when messages were let go since the last look, and
- * cleared at the first look without.
+ * messages go.
  */
 export class Watch {
   readonly #store: Pick<DatabaseStore, "state">;
   readonly #outbox: Pick<DurableOutbox, "stats">;
   readonly #alarms: Pick<Alarms, "raise" | "clear">;
-  readonly #letGo = new Map<string, number>();
+  /** By lane: messages let go until the last look, and looks since that number changed. */
+  readonly #losses = new Map<string, { sum: number; calm: number }>();
 
   constructor(parts: {
     readonly store: Pick<DatabaseStore, "state">;
@@ -33,9 +37,10 @@ export class Watch {
     });
     for (const [lane, { dropped }] of Object.entries(this.#outbox.stats().lanes)) {
       const sum = Object.values(dropped).reduce((total, count) => total + count, 0);
-      const before = this.#letGo.get(lane) ?? 0;
-      this.#letGo.set(lane, sum);
-      this.#set(`outbox.${lane}.dropping`, sum > before, {
+      const before = this.#losses.get(lane) ?? { sum: 0, calm: CALM_LOOKS };
+      const calm = sum > before.sum ? 0 : before.calm + 1;
+      this.#losses.set(lane, { sum, calm });
+      this.#set(`outbox.${lane}.dropping`, calm < CALM_LOOKS, {
         severity: "warning",
         cause: `${sum} messages of the lane ${lane} were let go since the start.`,
       });

@@ -84,6 +84,10 @@ export class MemoryStore implements Store {
     });
   }
 
+  noteNumber(recordNumber: number): void {
+    this.#lastRecordNumber = Math.max(this.#lastRecordNumber, recordNumber);
+  }
+
   /** The next `count` commits throw `store_not_writable` and write nothing. */
   failCommits(count: number): void {
     this.#failures = count;
@@ -95,8 +99,8 @@ export class MemoryStore implements Store {
   }
 
   /** What a kill of the process at this moment leaves: everything written, synced or not. */
-  afterKill(): MemoryStore {
-    return new MemoryStore(this.#live, this.#lastRecordNumber);
+  afterKill({ lastRecordNumber = this.#lastRecordNumber } = {}): MemoryStore {
+    return new MemoryStore(this.#live, lastRecordNumber);
   }
 
   async #write(): Promise<void> {

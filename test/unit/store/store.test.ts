@@ -223,6 +223,16 @@ test("a database that was there and is gone is never replaced by an empty one", 
   expect(await readdir(join(dir, "db"))).toEqual(before);
 });
 
+test("a marker that cannot be read is no first start", async () => {
+  const dir = await tempDir();
+  await (await opened(dir)).stop();
+  await rm(join(dir, "db"), { recursive: true });
+  await rm(join(dir, "store.json"));
+  await mkdir(join(dir, "store.json")); // Reading it fails, and not because it is missing.
+  expect(await opened(dir).catch(codeOf)).toBe("store_unreadable");
+  expect(await readdir(dir)).toEqual(["store.json"]);
+});
+
 test("a folder of a newer release is refused and left as it is", async () => {
   const dir = await tempDir();
   await mkdir(dir, { recursive: true });
