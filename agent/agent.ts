@@ -9,7 +9,7 @@
  */
 import system from "../plugins/system/plugin.ts";
 import { Commands } from "./commands/commands.ts";
-import type { LoadedConfig } from "./config/config.ts";
+import type { Config, LoadedConfig } from "./config/config.ts";
 import { Session } from "./connection/connection.ts";
 import { Control } from "./control/control.ts";
 import { type Clock, withDeadline, withTrust } from "./core/clock.ts";
@@ -26,7 +26,8 @@ import { ClockTruster, readBootId } from "./service/service.ts";
 import { DatabaseStore, FileVolatileLog, type KeyValueOpener, openLevel } from "./store/store.ts";
 import * as options from "./wiring/options.ts";
 import { controlPorts, healthSources, type Parts } from "./wiring/ports.ts";
-import { RunLog } from "./wiring/run-record.ts";
+import { changedKeys } from "./wiring/reload.ts";
+import { type PastRuns, RunLog } from "./wiring/run-record.ts";
 import { WATCH_EVERY_MS, Watch } from "./wiring/watch.ts";
 
 export interface AgentOptions {
@@ -50,6 +51,8 @@ export class Agent implements Component {
   readonly #components: readonly Component[];
   readonly #started: Component[] = [];
   readonly #parts: Parts;
+  /** What is in force: the keys that a reload took over, and the others as they were. */
+  #config: Config;
   readonly #runLog: RunLog;
   readonly #log: Log;
   readonly #life = new AbortController();
@@ -58,6 +61,7 @@ export class Agent implements Component {
 
   constructor(parts: Parts, components: readonly Component[], log: Log) {
     this.#parts = parts;
+    this.#config = parts.config;
     this.#components = components;
     this.#log = log;
     this.#runLog = new RunLog(parts.store, parts.bootId);
@@ -70,7 +74,7 @@ export class Agent implements Component {
     for (const component of this.#components) {
       await component.start(AbortSignal.any([signal, this.#life.signal]));
       this.#started.push(component);
-      if (component === store) started.past = await this.#runLog.begin();
+      if (component === store) started.past = await this.#noteBeginning();
       if (component === session) {
         this.#consuming = commands.consume(session, this.#life.signal);
         session.onChange(() => health.wake(session.state === "online" ? "connect" : "state"));
@@ -101,8 +105,21 @@ export class Agent implements Component {
 
   /** Takes the keys that can change while it runs. */
   async reload({ config }: LoadedConfig): Promise<void> {
+    const { taken, waiting } = changedKeys(this.#config, config);
     this.#log.setLevel(config.log.level);
-    this.#log.info("configuration read again", { level: config.log.level });
+    this.#config = { ...this.#config, log: config.log };
+    this.#log.info("configuration read again", { taken });
+    if (waiting.length > 0) this.#log.warn("changed keys wait for a restart", { keys: waiting });
+  }
+
+  /** A disk that takes nothing must not keep the agent from sending what is on it. */
+  async #noteBeginning(): Promise<PastRuns> {
+    try {
+      return await this.#runLog.begin();
+    } catch (error) {
+      this.#log.warn("beginning not noted", { error: describeError(error) });
+      return { restarts: 0, lastExit: null };
+    }
   }
 
   async #noteCleanEnd(): Promise<void> {

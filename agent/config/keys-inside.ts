@@ -29,12 +29,10 @@ export const state = section("What is kept on disk.", {
 export const commands = section("Commands from afar.", {
   allow_unsigned: list({
     default: ["system.ping", "system.info"],
-    reloadable: true,
     doc: "Commands that need no signature; * stands for any run of characters.",
   }),
   reply_to: list({
     default: ["{down}/p2p/+", "{up}/reply/+"],
-    reloadable: true,
     doc: "Topics that a command may ask its reply on; {up} and {down} are the parent topics.",
     check: checkReplyTo,
   }),
@@ -43,7 +41,6 @@ export const commands = section("Commands from afar.", {
     min: 1,
     max: 10_000,
     unit: "replies/s",
-    reloadable: true,
     doc: "Replies a second to one sender.",
   }),
   max_queued: integer({
@@ -80,7 +77,6 @@ export const health = section("Health reports.", {
     min: 5,
     max: 86_400,
     unit: "s",
-    reloadable: true,
     doc: "A report this often.",
   }),
 });
@@ -101,7 +97,6 @@ export const plugins = section("Plugins.", {
   }),
   enabled: list({
     default: ["system"],
-    reloadable: true,
     doc: "What runs. A folder that appears in dir is listed at once, and runs when it is enabled.",
   }),
   config: free(

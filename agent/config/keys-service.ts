@@ -163,7 +163,6 @@ export const outboxKeys = {
     min: 0,
     max: 1_000_000,
     unit: "messages/s",
-    reloadable: true,
     doc: "Messages a second to the service; 0 is no limit. LMQ advises 20 at most.",
   }),
   settle_every: integer({
