@@ -177,7 +177,10 @@ export async function createAgent(
     { clock, log, outgoing: outbox, alarms },
   );
   const commands = new Commands(
-    options.commandsOptions(config, { bootId, concurrency: (plugin) => host.concurrency(plugin) }),
+    options.commandsOptions(config, {
+      runId: outbox.epoch,
+      concurrency: (plugin) => host.concurrency(plugin),
+    }),
     { store, outbox, dispatcher: host, clock, random, log },
   );
   const session = new Session(options.sessionOptions(config, who), {

@@ -15,6 +15,7 @@ import { type Journal, type JournalEntry, journalKey } from "./journal.ts";
 import { type CommandsDeps, type CommandsOptions, REPLY_LANE } from "./options.ts";
 import { mayReplyTo, type Refusal, refuseExpired, refuseUnsigned, replyTopicOf } from "./policy.ts";
 import type { Queues } from "./queues.ts";
+import type { Recovery } from "./recovery.ts";
 import type { Addressee, Replies } from "./replies.ts";
 import { pluginOf, type Ticket } from "./ticket.ts";
 
@@ -29,6 +30,7 @@ export interface AdmissionDeps
   readonly journal: Journal;
   readonly queues: Queues;
   readonly replies: Replies;
+  readonly recovery: Recovery;
   readonly counts: Counts;
 }
 
@@ -37,7 +39,7 @@ interface AboutCommand {
   readonly digest: string;
   /** Bytes of the message. */
   readonly size: number;
-  /** A record of the same command that was reported as not written. */
+  /** A record of the same command of this run, whose commit was reported as failed. */
   readonly stale: JournalEntry | undefined;
 }
 
@@ -45,6 +47,8 @@ interface AboutCommand {
 type Known =
   | { readonly state: "unknown"; readonly stale?: JournalEntry }
   | { readonly state: "known"; readonly entry: JournalEntry }
+  /** An earlier run admitted it and did not end it: it may have taken effect. */
+  | { readonly state: "left" }
   | { readonly state: "damaged" }
   | { readonly state: "unavailable" };
 
@@ -75,7 +79,7 @@ export class Admission {
   }
 
   async #admit(candidates: readonly Candidate[]): Promise<() => void> {
-    const known = await Promise.all(candidates.map((one) => this.#lookUp(keyOf(one))));
+    const known = await this.#lookUpAll(candidates.map(keyOf));
     const afterwards: (() => void)[] = [];
     const fresh: Ticket[] = [];
     for (const [i, candidate] of candidates.entries()) {
@@ -105,7 +109,8 @@ export class Admission {
         : this.#silent("id_conflict");
     }
     if (found.state === "damaged") return this.#silent("journal_damaged");
-    if (found.state === "unavailable") return this.#storageUnavailable(to, id);
+    if (found.state === "unavailable" || found.state === "left")
+      return this.#storageUnavailable(to, id);
     if (candidate.parsed.kind === "invalid") {
       const error = { code: "envelope_invalid", message: candidate.parsed.message };
       return this.#refuse(to, id, { status: "rejected", error });
@@ -138,7 +143,7 @@ export class Admission {
       command,
       digest: more.digest,
       replyTo: more.to.topic,
-      bootId: this.#options.bootId,
+      runId: this.#options.runId,
       admittedAt: clock.wallMs(),
     };
     const ticket: Ticket = {
@@ -189,6 +194,22 @@ export class Admission {
     }
   }
 
+  /** What an earlier run left unfinished is ended first, and then answered like all that ended. */
+  async #lookUpAll(keys: readonly string[]): Promise<readonly Known[]> {
+    const known = await Promise.all(keys.map((key) => this.#lookUp(key)));
+    const left = keys.filter((_key, i) => known[i]?.state === "left");
+    if (left.length === 0) return known;
+    try {
+      await this.#deps.recovery.end(left);
+    } catch (error) {
+      if (!isHoldfastError(error)) throw error;
+      this.#deps.log.warn("commands not interrupted", { error: describeError(error) });
+    }
+    return Promise.all(
+      keys.map((key, i) => (known[i]?.state === "left" ? this.#lookUp(key) : (known[i] as Known))),
+    );
+  }
+
   async #lookUp(key: string): Promise<Known> {
     const { queues, journal } = this.#deps;
     // Before the disk is asked: the command may end while it answers with what was there before.
@@ -197,9 +218,10 @@ export class Admission {
     try {
       const entry = await journal.find(key);
       if (!entry) return { state: "unknown" };
-      // Unfinished and unheard of in memory: its commit was reported as failed, so it never ran.
-      if (!entry.final) return { state: "unknown", stale: entry };
-      return { state: "known", entry };
+      if (entry.final) return { state: "known", entry };
+      // What this run admitted is in memory until it has ended. So this one's commit was reported
+      // as failed, and it never ran. Of an earlier run nobody knows that.
+      return journal.isOfThisRun(entry) ? { state: "unknown", stale: entry } : { state: "left" };
     } catch (error) {
       if (error instanceof AssertionFailure) throw error;
       // An unreadable entry is proof that the id was used; whether it took effect nobody can tell.

@@ -23,14 +23,15 @@
  * does not take writes: `busy`, code `storage_unavailable`; results wait in memory and are written
  * when it does again. Restarted: `start` ends every unfinished command as `interrupted`, in one
  * synced commit, before anything is read. If that fails (disk, no room) they are ended in the
- * background, and until then count as running. Corrupt: a command whose entry cannot be read is
- * never run again and not answered.
+ * background, and until then count as running. What an earlier run left and the start did not see,
+ * because its place in the order is damaged, is ended by its repetition or by a look over all
+ * entries after the start. Corrupt: a command whose entry cannot be read is never run again and not
+ * answered.
  */
 import type { Component } from "../core/component.ts";
-import { describeError, isHoldfastError } from "../core/errors.ts";
+import { describeError } from "../core/errors.ts";
 import type { JsonObject } from "../core/json.ts";
 import { Counts } from "./counts.ts";
-import type { CommandResult } from "./dispatcher.ts";
 import { Finisher } from "./finish.ts";
 import { Intake } from "./intake.ts";
 import { Journal, type JournalEntry, journalKey } from "./journal.ts";
@@ -43,8 +44,8 @@ import {
   type Router,
 } from "./options.ts";
 import { Queues } from "./queues.ts";
+import { Recovery } from "./recovery.ts";
 import { Replies } from "./replies.ts";
-import type { Ticket } from "./ticket.ts";
 
 export type { Command, CommandResult, Dispatcher } from "./dispatcher.ts";
 export type { CommandsDeps, CommandsOptions, Inbound, Router } from "./options.ts";
@@ -82,11 +83,6 @@ export interface CommandRecord {
   readonly reply?: string;
 }
 
-const interrupted: CommandResult = {
-  status: "interrupted",
-  error: { code: "interrupted", message: "The agent stopped before the command had ended." },
-};
-
 /** Counters of what was decided without admission. */
 const refusals = [
   "envelope_invalid",
@@ -107,6 +103,7 @@ export class Commands implements Component {
   readonly #journal: Journal;
   readonly #finisher: Finisher;
   readonly #queues: Queues;
+  readonly #recovery: Recovery;
   readonly #intake: Intake;
   readonly #counts = new Counts();
   /** Aborts the reading and the pruning. */
@@ -118,12 +115,15 @@ export class Commands implements Component {
   constructor(options: CommandsOptions, deps: CommandsDeps) {
     const counts = this.#counts;
     this.#deps = deps;
-    this.#journal = new Journal({ ...defaultJournalBounds, ...options.journal }, deps);
+    const { runId } = options;
+    this.#journal = new Journal({ ...defaultJournalBounds, ...options.journal, runId }, deps);
     const replies = new Replies(options, { ...deps, counts });
     const journal = this.#journal;
     this.#finisher = new Finisher(options, { ...deps, journal, counts });
     this.#queues = new Queues(options, { ...deps, finisher: this.#finisher, replies });
-    this.#intake = new Intake(options, { ...deps, journal, queues: this.#queues, replies, counts });
+    const shared = { ...deps, journal, queues: this.#queues, counts };
+    this.#recovery = new Recovery({ ...shared, finisher: this.#finisher });
+    this.#intake = new Intake(options, { ...shared, replies, recovery: this.#recovery });
   }
 
   /** Recovery: resolves when every command of an earlier run has ended or is being ended. */
@@ -177,7 +177,8 @@ export class Commands implements Component {
 
   async #start(signal: AbortSignal): Promise<void> {
     const both = AbortSignal.any([signal, this.#closing.signal]);
-    await this.#recover();
+    await this.#recovery.end(await this.#journal.open());
+    void this.#lookOver(both);
     void this.#pruneForever(both);
   }
 
@@ -188,36 +189,12 @@ export class Commands implements Component {
     await this.#queues.stop(deadline);
   }
 
-  async #recover(): Promise<void> {
-    const unfinished: JournalEntry[] = [];
-    for (const key of await this.#journal.open()) {
-      const entry = await this.#readUnfinished(key);
-      if (entry && !entry.final) unfinished.push(entry);
-    }
-    if (unfinished.length === 0) return;
-    this.#deps.log.info("commands interrupted", { count: unfinished.length });
+  async #lookOver(signal: AbortSignal): Promise<void> {
     try {
-      await this.#finisher.finishAll(unfinished, interrupted);
+      await this.#recovery.lookOver(signal);
     } catch (error) {
-      if (!isHoldfastError(error)) throw error;
-      this.#deps.log.warn("recovery goes on in the background", { error: describeError(error) });
-      for (const entry of unfinished) {
-        this.#queues.end(toTicket(entry), interrupted).catch((cause: unknown) => {
-          this.#deps.log.error("recovery broke down", { error: describeError(cause) });
-        });
-      }
-    }
-  }
-
-  /** A damaged entry cannot be ended; its key stays, so the command is not run again. */
-  async #readUnfinished(key: string): Promise<JournalEntry | undefined> {
-    try {
-      return await this.#journal.find(key);
-    } catch (error) {
-      if (!isHoldfastError(error, "store_damaged")) throw error;
-      this.#counts.add("journal_damaged");
-      this.#deps.log.error("journal entry damaged", { key });
-      return undefined;
+      if (signal.aborted) return;
+      this.#deps.log.warn("journal not looked over", { error: describeError(error) });
     }
   }
 
@@ -255,17 +232,4 @@ function aborted(signal: AbortSignal): Promise<void> {
 function countUnreadable(counts: Readonly<Record<string, number>>): number {
   const names = Object.keys(counts).filter((name) => name.startsWith("unreadable_"));
   return names.reduce((sum, name) => sum + (counts[name] ?? 0), 0);
-}
-
-/** A command of an earlier run, whose place in the reply lane went with that process. */
-function toTicket(entry: JournalEntry): Ticket {
-  return {
-    key: journalKey(entry.command),
-    entry,
-    progress: false,
-    reservation: undefined,
-    state: "finishing",
-    noticed: false,
-    ended: new AbortController(),
-  };
 }

@@ -26,7 +26,8 @@ export interface JournalEntry {
   /** SHA-256 of the bytes as sent. */
   readonly digest: string;
   readonly replyTo: string;
-  readonly bootId: string;
+  /** The run of the agent that admitted it. */
+  readonly runId: string;
   /** Unix milliseconds. */
   readonly admittedAt: number;
   /** What the entry takes on disk, about. */
@@ -60,21 +61,29 @@ export function journalKey(command: Pick<Command, "id" | "kid" | "from">): strin
   return `${command.id}/${createHash("sha256").update(who).digest("hex").slice(0, 32)}`;
 }
 
+interface JournalOptions extends JournalBounds {
+  readonly runId: string;
+}
+
 export class Journal {
   readonly #bounds: JournalBounds;
+  readonly #runId: string;
   readonly #store: Store;
   readonly #clock: Clock;
   readonly #entries: Table<JournalEntry>;
   readonly #order: Table<OrderRecord>;
   #lastSeq = 0;
+  /** The last number that was read at the start. */
+  #openedSeq = 0;
   #count = 0;
   #bytes = 0;
   /** Where the next step of pruning goes on; wraps at the end. */
   #pruneFrom = "";
   #pruning = false;
 
-  constructor(options: JournalBounds, deps: { readonly store: Store; readonly clock: Clock }) {
+  constructor(options: JournalOptions, deps: { readonly store: Store; readonly clock: Clock }) {
     this.#bounds = options;
+    this.#runId = options.runId;
     this.#store = deps.store;
     this.#clock = deps.clock;
     this.#entries = deps.store.table("journal", jsonCodec(toEntry));
@@ -113,7 +122,42 @@ export class Journal {
         if (!record.final) unfinished.push(record.key);
       }
     }
+    this.#openedSeq = this.#lastSeq;
     return unfinished;
+  }
+
+  isOfThisRun(entry: JournalEntry): boolean {
+    return entry.runId === this.#runId;
+  }
+
+  /** Some entries in the order of their keys; those that cannot be read are left out. */
+  async entriesAfter(
+    gt: string,
+    limit: number,
+  ): Promise<readonly { readonly key: string; readonly entry: JournalEntry }[]> {
+    const found: { key: string; entry: JournalEntry }[] = [];
+    for await (const [key, entry] of this.#entries.range({ gt, limit })) found.push({ key, entry });
+    return found;
+  }
+
+  /** Whether the order names this entry; not if its record there is damaged. */
+  async hasPlace(entry: JournalEntry): Promise<boolean> {
+    try {
+      const record = await this.#order.get(seqKey(entry.seq));
+      return record?.key === journalKey(entry.command);
+    } catch (error) {
+      if (isHoldfastError(error, "store_damaged")) return false;
+      throw error;
+    }
+  }
+
+  /**
+   * Counts an entry of an earlier run that has no place in the order; `admission` or `finish` then
+   * writes it. Its number may be a new command's by now if the start did not see it.
+   */
+  adopt(entry: JournalEntry): JournalEntry {
+    this.admitted(entry);
+    return entry.seq <= this.#openedSeq ? entry : { ...entry, seq: ++this.#lastSeq };
   }
 
   /** Throws `store_damaged` for an entry that was there and cannot be read. */

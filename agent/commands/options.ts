@@ -24,8 +24,8 @@ export interface CommandsOptions {
   readonly replyRate: number;
   /** Commands that wait for a plugin, and those whose end waits for the disk. */
   readonly maxQueued: number;
-  /** Names the run of the agent that admitted a command. */
-  readonly bootId: string;
+  /** Names this run of the agent, a ULID: no two starts of the process have the same. */
+  readonly runId: string;
   /** How many commands of a plugin may run at once; 1 unless given. */
   readonly concurrency?: (plugin: string) => number;
   /** How long a command may run; 300 s unless given. */
@@ -81,6 +81,9 @@ export const bounds = {
   defaultDeadlineMs: 300_000,
   /** Records read at once when the journal is opened. */
   openStep: 1_000,
+  /** Journal entries read at once, and the pause after, when all are looked over after a start. */
+  lookOverStep: 32,
+  lookOverEveryMs: 50,
   /** Journal entries looked at in one step of pruning. */
   pruneStep: 256,
   pruneEveryMs: 60_000,

@@ -135,7 +135,7 @@ export function outboxOptions(config: Config, bootId: string): OutboxOptions {
 
 export function commandsOptions(
   config: Config,
-  { bootId, concurrency }: Pick<CommandsOptions, "bootId" | "concurrency">,
+  { runId, concurrency }: Pick<CommandsOptions, "runId" | "concurrency">,
 ): CommandsOptions {
   const { commands, topics, service, device } = config;
   return {
@@ -148,7 +148,7 @@ export function commandsOptions(
     replyTo: commands.reply_to,
     replyRate: commands.reply_rate,
     maxQueued: commands.max_queued,
-    bootId,
+    runId,
     ...(concurrency && { concurrency }),
   };
 }

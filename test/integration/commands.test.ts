@@ -71,7 +71,7 @@ async function agentOn(dir: string, answer: (id: string) => Promise<CommandResul
       replyTo: [],
       replyRate: 10_000,
       maxQueued: 1_000,
-      bootId: "boot",
+      runId: outbox.epoch,
     },
     {
       store,

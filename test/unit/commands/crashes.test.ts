@@ -1,7 +1,7 @@
 /**
  * I4 and I5 against random schedules: commands sent, repeated and contradicted, handlers that end
  * or never do, a disk that is slow or fails, and the process killed or the power cut between any
- * two turns of the event loop. What the service was not told to forget it delivers again.
+ * two turns of the event loop, records of the journal's order damaged. What the service was not told to forget it delivers again.
  */
 import { setImmediate as nextTurn } from "node:timers/promises";
 import fc from "fast-check";
@@ -9,7 +9,7 @@ import { expect, test } from "vitest";
 import { isFinal, parseReply } from "../../../agent/protocol/reply.ts";
 import type { FakeClock } from "../../support/fake-clock.ts";
 import { MemoryStore } from "../../support/memory-store.ts";
-import { Rig } from "./rig.ts";
+import { damage, keysOf, Rig } from "./rig.ts";
 
 type Action =
   | { readonly kind: "send"; readonly id: number; readonly variant: number }
@@ -19,7 +19,7 @@ type Action =
   | { readonly kind: "fail"; readonly count: number }
   | { readonly kind: "hold" }
   | { readonly kind: "release" }
-  | { readonly kind: "crash"; readonly power: boolean };
+  | { readonly kind: "crash"; readonly power: boolean; readonly damage: number | null };
 
 const action: fc.Arbitrary<Action> = fc.oneof(
   {
@@ -45,7 +45,14 @@ const action: fc.Arbitrary<Action> = fc.oneof(
   },
   { weight: 2, arbitrary: fc.record({ kind: fc.constant("hold") }) },
   { weight: 2, arbitrary: fc.record({ kind: fc.constant("release") }) },
-  { weight: 3, arbitrary: fc.record({ kind: fc.constant("crash"), power: fc.boolean() }) },
+  {
+    weight: 3,
+    arbitrary: fc.record({
+      kind: fc.constant("crash"),
+      power: fc.boolean(),
+      damage: fc.option(fc.nat(4), { freq: 2 }),
+    }),
+  },
 ) as fc.Arbitrary<Action>;
 
 /** The world around the agent: what the service holds, and what was seen of all its runs. */
@@ -84,7 +91,7 @@ class World {
       case "release":
         return this.release();
       case "crash":
-        return this.crash(step.power);
+        return this.crash(step.power, step.damage);
     }
   }
 
@@ -93,10 +100,13 @@ class World {
     for (const go of this.#release.splice(0)) go();
   }
 
-  async crash(power: boolean): Promise<void> {
+  /** `damage`: which record of the order in which commands came cannot be read afterwards. */
+  async crash(power: boolean, damaged: number | null = null): Promise<void> {
     const old = this.rig;
     const store = power ? old.store.afterPowerCut() : old.store.afterKill();
     this.#observe(old);
+    const key = (await keysOf(store, "journal_order"))[damaged ?? -1];
+    if (key !== undefined) await damage(store, "journal_order", key);
     this.#release = []; // The old run never goes on.
     this.rig = this.#newRig(store, old.clock);
     const starting = this.rig.start();

@@ -25,6 +25,8 @@ export const device = "GID_demo@@@gw-01";
 export const console1 = "GID_demo@@@console-1";
 export const ownTopic = `GW_DOWN/p2p/${device}`;
 const never = new AbortController().signal;
+/** Every Commands is another run of the agent. */
+let runs = 0;
 
 interface Stored {
   readonly topic: string;
@@ -36,6 +38,8 @@ export class FakeOutbox implements StagingOutbox {
   capacityBytes = 1_000_000;
   reserved = 0;
   failPuts = false;
+  /** Topics that cannot be published to. */
+  refuses: (topic: string) => boolean = () => false;
   /** Awaited by every put: a link or disk that is stuck. */
   beforePut: () => Promise<void> = () => Promise.resolve();
   readonly sent: Stored[] = [];
@@ -86,6 +90,7 @@ export class FakeOutbox implements StagingOutbox {
   }
 
   stage(message: OutgoingMessage, reservation?: Reservation): Staged {
+    if (this.refuses(message.topic)) throw new HoldfastError("topic_too_long");
     const size = encodedPublishSize(Buffer.byteLength(message.topic), message.payload.length);
     if (reservation ? reservation.bytes < size : this.reserved + size > this.capacityBytes) {
       throw new HoldfastError("lane_full");
@@ -171,6 +176,7 @@ export interface RigParts {
   readonly dispatcher?: FakeDispatcher;
   readonly capacityBytes?: number;
   readonly log?: Logger;
+  readonly refuses?: (topic: string) => boolean;
 }
 
 export class Rig {
@@ -186,6 +192,7 @@ export class Rig {
     this.clock = parts.clock ?? new FakeClock();
     this.outbox = new FakeOutbox(this.store);
     this.outbox.capacityBytes = parts.capacityBytes ?? this.outbox.capacityBytes;
+    this.outbox.refuses = parts.refuses ?? this.outbox.refuses;
     this.dispatcher = parts.dispatcher ?? new FakeDispatcher();
     this.commands = new Commands(
       {
@@ -198,7 +205,7 @@ export class Rig {
         replyTo: ["{down}/p2p/+", "{up}/reply/+"],
         replyRate: 1_000,
         maxQueued: 1_000,
-        bootId: "boot-1",
+        runId: `run-${++runs}`,
         ...parts.options,
       },
       {
@@ -268,4 +275,21 @@ export class Rig {
   async afterPowerCut(parts: RigParts = {}): Promise<Rig> {
     return Rig.started({ store: this.store.afterPowerCut(), clock: this.clock, ...parts });
   }
+}
+
+const raw = { encode: (value: Uint8Array) => value, decode: (value: Uint8Array) => value };
+
+export async function keysOf(store: MemoryStore, table: string): Promise<string[]> {
+  const keys: string[] = [];
+  for await (const [key] of store.table(table, raw).range({ limit: 1_000_000 })) keys.push(key);
+  return keys;
+}
+
+/** The record stays, and cannot be read any more. */
+export async function damage(store: MemoryStore, table: string, key: string): Promise<void> {
+  await store.commit([{ table, key, value: Buffer.from("{}") }], { sync: true });
+}
+
+export async function damageAll(store: MemoryStore, table: string): Promise<void> {
+  for (const key of await keysOf(store, table)) await damage(store, table, key);
 }
