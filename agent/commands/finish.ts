@@ -4,17 +4,22 @@
  * the room for its reply stays held, and the command still counts against `max_queued`, so a dead
  * disk stops admissions instead of filling the memory. What is not on disk when the agent stops
  * ends `interrupted` at the next start.
+ *
+ * A reply whose topic the configuration refuses by now (another parent, a shorter `topic_max`) is
+ * undeliverable: counted, logged, and its command ends without it, or it would hold up all others
+ * of a start and be tried for ever. The journal has its bytes, for a repetition of the command.
  */
 import { backoffMs } from "../core/backoff.ts";
-import { describeError, HoldfastError, isHoldfastError } from "../core/errors.ts";
+import { describeError, type ErrorCode, HoldfastError, isHoldfastError } from "../core/errors.ts";
 import { limits } from "../core/limits.ts";
 import { encodedPublishSize } from "../core/publish-packet.ts";
-import type { Staged } from "../outbox/outbox.ts";
+import type { Reservation, Staged } from "../outbox/outbox.ts";
 import { encodeReply, finalStatuses } from "../protocol/reply.ts";
 import type { Counts } from "./counts.ts";
 import type { CommandResult } from "./dispatcher.ts";
 import type { Journal, JournalEntry, JournalFinal } from "./journal.ts";
 import { bounds, type CommandsDeps, REPLY_LANE } from "./options.ts";
+import { mayReplyTo, type Policy, replyTopicOf } from "./policy.ts";
 import type { Ticket } from "./ticket.ts";
 
 export interface FinisherDeps
@@ -23,19 +28,37 @@ export interface FinisherDeps
   readonly counts: Counts;
 }
 
+/** An end on its way to the disk; without `staged` its reply is undeliverable. */
+interface Leaving {
+  readonly ending: Ending;
+  readonly staged: Staged | undefined;
+}
+
+/** What the outbox says of a message that it will not take however often it is asked. */
+const neverTaken: readonly ErrorCode[] = [
+  "topic_invalid",
+  "topic_too_long",
+  "lane_unknown",
+  "message_invalid",
+];
+
 interface Ending {
   readonly entry: JournalEntry;
   readonly final: JournalFinal;
   readonly payload: Uint8Array;
 }
 
+export interface FinisherOptions extends Policy {
+  readonly clientId: string;
+}
+
 export class Finisher {
-  readonly #clientId: string;
+  readonly #options: FinisherOptions;
   readonly #deps: FinisherDeps;
   #finished = 0;
 
-  constructor(options: { readonly clientId: string }, deps: FinisherDeps) {
-    this.#clientId = options.clientId;
+  constructor(options: FinisherOptions, deps: FinisherDeps) {
+    this.#options = options;
     this.#deps = deps;
   }
 
@@ -56,11 +79,12 @@ export class Finisher {
         reservation = larger;
       } else ending = this.#endingOf(ticket.entry, noRoom(ending.payload.length, "lane"));
     }
-    let staged: Staged | undefined;
+    let leaving: Leaving | undefined;
     for (let attempt = 0; !signal.aborted; attempt++) {
       try {
-        staged ??= outbox.stage(this.#message(ending), reservation);
-        await this.#commit([ending], [staged]);
+        leaving ??= this.#stage(ending, reservation);
+        await this.#commit([leaving]);
+        if (!leaving.staged) reservation?.release();
         return true;
       } catch (error) {
         this.#noteFailure(ending, error);
@@ -70,7 +94,7 @@ export class Finisher {
         await clock.sleep(backoffMs(attempt, bounds.finishRetry, random), signal);
       }
     }
-    if (staged) staged.abandoned();
+    if (leaving?.staged) leaving.staged.abandoned();
     else reservation?.release();
     return false;
   }
@@ -80,34 +104,49 @@ export class Finisher {
    * what the outbox or the store throws; then nothing has changed.
    */
   async finishAll(entries: readonly JournalEntry[], result: CommandResult): Promise<void> {
-    const endings = entries.map((entry) => this.#endingOf(entry, result));
-    const staged: Staged[] = [];
+    const leaving: Leaving[] = [];
     try {
-      for (const ending of endings) staged.push(this.#deps.outbox.stage(this.#message(ending)));
-      await this.#commit(endings, staged);
+      for (const entry of entries) leaving.push(this.#stage(this.#endingOf(entry, result)));
+      await this.#commit(leaving);
     } catch (error) {
-      for (const one of staged) one.abandoned();
+      for (const { staged } of leaving) staged?.abandoned();
       throw error;
     }
   }
 
-  async #commit(endings: readonly Ending[], staged: readonly Staged[]): Promise<void> {
+  #stage(ending: Ending, reservation?: Reservation): Leaving {
+    const { replyTo: topic, command } = ending.entry;
+    const allowed =
+      topic === replyTopicOf(command.from, this.#options) || mayReplyTo(topic, this.#options);
+    if (!allowed) return { ending, staged: undefined };
+    const message = { topic, payload: ending.payload, lane: REPLY_LANE };
+    try {
+      return { ending, staged: this.#deps.outbox.stage(message, reservation) };
+    } catch (error) {
+      if (!isHoldfastError(error) || !neverTaken.includes(error.code)) throw error;
+      return { ending, staged: undefined };
+    }
+  }
+
+  async #commit(leaving: readonly Leaving[]): Promise<void> {
     const { store, journal, counts } = this.#deps;
-    const writes = [
-      ...endings.flatMap(({ entry, final }) => journal.finish(entry, final)),
-      ...staged.flatMap((one) => one.writes),
-    ];
+    const writes = leaving.flatMap(({ ending: { entry, final }, staged }) => [
+      ...journal.finish(entry, final),
+      ...(staged?.writes ?? []),
+    ]);
     await store.commit(writes, { sync: true });
-    for (const one of staged) one.committed();
-    for (const { final } of endings) {
-      journal.finished(final);
-      counts.add(`ended_${final.status}`);
+    for (const { ending, staged } of leaving) {
+      if (staged) staged.committed();
+      else this.#noteUndeliverable(ending.entry);
+      journal.finished(ending.final);
+      counts.add(`ended_${ending.final.status}`);
       this.#finished++;
     }
   }
 
-  #message(ending: Ending): { topic: string; payload: Uint8Array; lane: string } {
-    return { topic: ending.entry.replyTo, payload: ending.payload, lane: REPLY_LANE };
+  #noteUndeliverable({ command, replyTo }: JournalEntry): void {
+    this.#deps.counts.add("reply_undeliverable");
+    this.#deps.log.warn("reply undeliverable", { id: command.id, topic: replyTo });
   }
 
   #sizeOf(ending: Ending): number {
@@ -133,7 +172,11 @@ export class Finisher {
 
   /** A result that cannot be said in JSON is a failure of the handler. */
   #encode(entry: JournalEntry, result: CommandResult): Uint8Array {
-    const head = { id: entry.command.id, device: this.#clientId, at: this.#deps.clock.wallMs() };
+    const head = {
+      id: entry.command.id,
+      device: this.#options.clientId,
+      at: this.#deps.clock.wallMs(),
+    };
     try {
       return encodeReply({ ...head, ...checked(result) });
     } catch (error) {
