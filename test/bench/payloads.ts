@@ -6,9 +6,10 @@ export type PayloadKind = "random" | "json";
 export const PAYLOAD_BYTES = 256;
 /** First byte of a random payload; one of JSON starts with a brace. */
 export const RANDOM_MARK = 0x01;
-/** `{"n":` and ten digits. */
+/** In JSON: behind `{"n":`, always ten digits. */
 const COUNTER_AT = 5;
 const COUNTER_DIGITS = 10;
+const COUNTER_BASE = 1_000_000_000;
 const SEED = 20_261_123;
 
 /**
@@ -51,9 +52,8 @@ export class Payloads {
   #telemetry(counter: number): Uint8Array {
     const value = (base: number, spread: number): string =>
       (base + (this.#random.float() - 0.5) * spread).toFixed(2);
-    const digits = String(counter).padStart(COUNTER_DIGITS, "0");
     const body =
-      `{"n":1${digits},"device":"line-4/press-2","ts":${1_795_000_000_000 + counter * 250},` +
+      `{"n":${COUNTER_BASE + counter},"device":"line-4/press-2","ts":${1_795_000_000_000 + counter * 250},` +
       `"temperature":${value(41, 3)},"pressure":${value(6.2, 0.4)},"vibration":${value(0.9, 0.8)},` +
       `"rpm":${value(1_480, 12)},"current":[${value(7, 1)},${value(7, 1)},${value(7, 1)}],` +
       `"state":"running","alarm":false,"pad":"`;
@@ -69,5 +69,5 @@ export function counterAt(bytes: Buffer, at: number): number | undefined {
   for (let i = 0; i < COUNTER_DIGITS; i++) {
     counter = counter * 10 + ((bytes[at + COUNTER_AT + i] as number) - 0x30);
   }
-  return counter;
+  return counter - COUNTER_BASE;
 }
