@@ -94,8 +94,10 @@ export class Recovery {
 
   async #readUnfinished(key: string): Promise<JournalEntry | undefined> {
     const { journal, queues } = this.#deps;
+    // Before the disk is asked: it may end while the disk answers with what was there before.
+    if (queues.find(key)) return undefined;
     const entry = await this.#read(key);
-    if (!entry || entry.final || journal.isOfThisRun(entry) || queues.find(key)) return undefined;
+    if (!entry || entry.final || journal.isOfThisRun(entry)) return undefined;
     return (await journal.hasPlace(entry)) ? entry : journal.adopt(entry);
   }
 

@@ -130,6 +130,31 @@ describe("an unfinished entry that memory does not know", () => {
     await rig.clock.advance(60_000);
     expect(rig.statuses).toEqual(["c1 interrupted"]);
   });
+
+  test("that ends in the background while it is looked over ends once", async () => {
+    const first = await Rig.started();
+    await first.send();
+    const rig = new Rig({ store: first.store.afterKill(), clock: first.clock });
+    rig.store.failCommits(1); // The start's; the second one is made in the background.
+    let written = (): void => undefined;
+    rig.store.beforeSync = () => new Promise((resolve) => (written = resolve));
+    const starting = rig.start();
+    await rig.settle();
+    written();
+    await starting;
+    await rig.settle();
+    let answer = (): void => undefined;
+    rig.store.afterRead = () => new Promise((resolve) => (answer = resolve));
+    await rig.clock.advance(50); // The look over begins, and asks the disk.
+    rig.store.beforeSync = () => Promise.resolve();
+    written();
+    await rig.settle();
+    for (let i = 0; i < 5; i++) {
+      answer();
+      await rig.settle();
+    }
+    expect(rig.statuses).toEqual(["c1 interrupted"]);
+  });
 });
 
 describe("an ended entry whose place in the order is damaged", () => {
