@@ -179,6 +179,7 @@ export async function createAgent(
   const commands = new Commands(
     options.commandsOptions(config, {
       runId: outbox.epoch,
+      bootId,
       concurrency: (plugin) => host.concurrency(plugin),
     }),
     { store, outbox, dispatcher: host, clock, random, log },

@@ -137,15 +137,9 @@ export class Admission {
   }
 
   #makeTicket(envelope: CommandEnvelope, reservation: Reservation, more: AboutCommand): Ticket {
-    const { clock, journal, queues } = this.#deps;
+    const { journal, queues } = this.#deps;
     const command = toCommand(envelope);
-    const fields = {
-      command,
-      digest: more.digest,
-      replyTo: more.to.topic,
-      runId: this.#options.runId,
-      admittedAt: clock.wallMs(),
-    };
+    const fields = { command, digest: more.digest, replyTo: more.to.topic };
     const ticket: Ticket = {
       key: journalKey(command),
       entry: journal.makeEntry(fields, more.size, more.stale),

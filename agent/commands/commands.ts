@@ -115,8 +115,8 @@ export class Commands implements Component {
   constructor(options: CommandsOptions, deps: CommandsDeps) {
     const counts = this.#counts;
     this.#deps = deps;
-    const { runId } = options;
-    this.#journal = new Journal({ ...defaultJournalBounds, ...options.journal, runId }, deps);
+    const run = { runId: options.runId, bootId: options.bootId };
+    this.#journal = new Journal({ ...defaultJournalBounds, ...options.journal, ...run }, deps);
     const replies = new Replies(options, { ...deps, counts });
     const journal = this.#journal;
     this.#finisher = new Finisher(options, { ...deps, journal, counts });

@@ -6,9 +6,24 @@
  * once it has ended, the bytes of its final reply. `journal_order`: a dense number -> the key and
  * what pruning needs to know, so that listing and pruning read small records in order of admission.
  *
- * Full: finished entries go by age, count and bytes, but none before its `expiresAt`, and none
- * while the clock is not trusted, because forgetting a command that can still arrive would let it
- * run twice. Over twice the bounds `full` says so, and nothing more is admitted.
+ * Full: finished entries go by age, count and bytes, but none before its `expiresAt`, because
+ * forgetting a command that can still arrive would let it run twice. Over twice the bounds `full`
+ * says so, and nothing more is admitted. Entries that have not ended never go.
+ *
+ * While the clock is not trusted, the wall time says nothing about `expiresAt`, and a board whose
+ * clock never is must not answer `busy` for good (I12). Then entries go only over the bounds, and
+ * only by time that is proven: when more monotonic time has passed since the admission than lies
+ * between `issuedAt` and `expiresAt`, and a margin. For an entry of an earlier boot that is the time
+ * of this run. A board that boots too often to prove anything forgets entries of earlier boots by
+ * count and bytes, about the oldest first, and keeps at least one and a half times the bounds.
+ *
+ * What that means for I4. A command that is forgotten by proven time has expired for its sender,
+ * who repeats it no more, and the service does not deliver again what was acknowledged; whenever
+ * the clock is trusted it is refused as expired. Only bytes that somebody replays after their life,
+ * to a device that still does not know the time and has admitted more than the bounds since, would
+ * run a second time. By count the same holds for bytes that are repeated within their life but after
+ * a boot, when 1.5 times the bounds of other commands are recorded.
+ *
  * Corrupt: an entry that cannot be read keeps its key, so `find` throws `store_damaged`, and the
  * caller must not run that command. Restarted: `open` counts, and tells which have not ended.
  */
@@ -28,6 +43,9 @@ export interface JournalEntry {
   readonly replyTo: string;
   /** The run of the agent that admitted it. */
   readonly runId: string;
+  /** The boot of the kernel, and the monotonic time in it, of its admission. */
+  readonly bootId: string;
+  readonly monotonicMs: number;
   /** Unix milliseconds. */
   readonly admittedAt: number;
   /** What the entry takes on disk, about. */
@@ -45,10 +63,20 @@ export interface JournalFinal {
 
 interface OrderRecord {
   readonly key: string;
+  readonly bootId: string;
+  readonly monotonicMs: number;
+  /** From its issue to its expiry, by its sender's clock. */
+  readonly lifeMs: number;
   readonly admittedAt: number;
   readonly expiresAt: number;
   readonly bytes: number;
   readonly final: boolean;
+}
+
+/** What a step of pruning has taken so far: entries, and their bytes. */
+interface Freed {
+  readonly gone: number;
+  readonly freed: number;
 }
 
 /** What an entry takes beside its command and its reply. */
@@ -63,11 +91,15 @@ export function journalKey(command: Pick<Command, "id" | "kid" | "from">): strin
 
 interface JournalOptions extends JournalBounds {
   readonly runId: string;
+  readonly bootId: string;
 }
 
 export class Journal {
   readonly #bounds: JournalBounds;
   readonly #runId: string;
+  readonly #bootId: string;
+  /** Monotonic time when this run began. */
+  readonly #begunMs: number;
   readonly #store: Store;
   readonly #clock: Clock;
   readonly #entries: Table<JournalEntry>;
@@ -84,6 +116,8 @@ export class Journal {
   constructor(options: JournalOptions, deps: { readonly store: Store; readonly clock: Clock }) {
     this.#bounds = options;
     this.#runId = options.runId;
+    this.#bootId = options.bootId;
+    this.#begunMs = deps.clock.monotonicMs();
     this.#store = deps.store;
     this.#clock = deps.clock;
     this.#entries = deps.store.table("journal", jsonCodec(toEntry));
@@ -103,7 +137,7 @@ export class Journal {
 
   /** Over the bounds that pruning keeps, where it can. */
   get crowded(): boolean {
-    return this.#count > this.#bounds.maxEntries || this.#bytes > this.#bounds.maxBytes;
+    return this.#isOver(1);
   }
 
   /** Reads the order table once; gives the keys of the commands that have not ended. */
@@ -170,12 +204,18 @@ export class Journal {
    * failed and that is on disk all the same; its number is used again.
    */
   makeEntry(
-    fields: Omit<JournalEntry, "seq" | "bytes" | "final">,
+    fields: Pick<JournalEntry, "command" | "digest" | "replyTo">,
     size: number,
     replaces?: JournalEntry,
   ): JournalEntry {
     const seq = replaces?.seq ?? ++this.#lastSeq;
-    return { ...fields, seq, bytes: size + ENTRY_OVERHEAD_BYTES };
+    return {
+      ...fields,
+      ...{ seq, runId: this.#runId, bootId: this.#bootId },
+      monotonicMs: this.#clock.monotonicMs(),
+      admittedAt: this.#clock.wallMs(),
+      bytes: size + ENTRY_OVERHEAD_BYTES,
+    };
   }
 
   admission(entry: JournalEntry): readonly Write[] {
@@ -201,14 +241,18 @@ export class Journal {
   }
 
   /**
-   * One bounded step: looks at some entries and forgets those that may be. Resolves with how many
-   * went; throws `store_not_writable`.
+   * One bounded step: looks at some entries and forgets those that may be. While it is full, on to
+   * the newest: what can go may be anywhere. Resolves with how many went; throws
+   * `store_not_writable`.
    */
   async prune(): Promise<number> {
-    if (this.#pruning || !this.#clock.trusted()) return 0;
+    if (this.#pruning || (!this.#clock.trusted() && !this.crowded)) return 0;
     this.#pruning = true;
     try {
-      return await this.#pruneStep();
+      let gone = 0;
+      do gone += await this.#pruneStep();
+      while (this.full && this.#pruneFrom !== "");
+      return gone;
     } finally {
       this.#pruning = false;
     }
@@ -262,14 +306,26 @@ export class Journal {
     return gone;
   }
 
-  #mayForget(record: OrderRecord, so: { readonly gone: number; readonly freed: number }): boolean {
+  #mayForget(record: OrderRecord, so: Freed): boolean {
+    if (!record.final) return false;
+    if (!this.#clock.trusted()) return this.#mayForgetUntimed(record, so);
     const nowMs = this.#clock.wallMs();
-    if (!record.final || record.expiresAt >= nowMs) return false;
-    return (
-      nowMs - record.admittedAt > this.#bounds.maxAgeMs ||
-      this.#count - so.gone > this.#bounds.maxEntries ||
-      this.#bytes - so.freed > this.#bounds.maxBytes
-    );
+    if (record.expiresAt >= nowMs) return false;
+    return nowMs - record.admittedAt > this.#bounds.maxAgeMs || this.#isOver(1, so);
+  }
+
+  #mayForgetUntimed(record: OrderRecord, so: Freed): boolean {
+    const ofThisBoot = record.bootId === this.#bootId;
+    const sinceMs = ofThisBoot ? record.monotonicMs : this.#begunMs;
+    const provenMs = this.#clock.monotonicMs() - sinceMs;
+    if (provenMs > record.lifeMs + bounds.lifeMarginMs) return this.#isOver(1, so);
+    return !ofThisBoot && this.#isOver(bounds.journalFloor, so);
+  }
+
+  /** Whether more is recorded than this multiple of the bounds. */
+  #isOver(factor: number, { gone, freed }: Freed = { gone: 0, freed: 0 }): boolean {
+    const { maxEntries, maxBytes } = this.#bounds;
+    return this.#count - gone > maxEntries * factor || this.#bytes - freed > maxBytes * factor;
   }
 
   async #readOrSkip(key: string): Promise<JournalEntry | undefined> {
@@ -287,9 +343,11 @@ function seqKey(seq: number): string {
 }
 
 function toRecord(entry: JournalEntry): OrderRecord {
-  const { command, admittedAt, bytes } = entry;
-  const { expiresAt } = command;
-  return { key: journalKey(command), admittedAt, expiresAt, bytes, final: !!entry.final };
+  const { command, bootId, monotonicMs, admittedAt, bytes } = entry;
+  const { issuedAt, expiresAt } = command;
+  const key = journalKey(command);
+  const lifeMs = expiresAt - issuedAt;
+  return { key, bootId, monotonicMs, lifeMs, admittedAt, expiresAt, bytes, final: !!entry.final };
 }
 
 /** The store's checksum vouches for the content, so these check only what table it is from. */

@@ -26,6 +26,8 @@ export interface CommandsOptions {
   readonly maxQueued: number;
   /** Names this run of the agent, a ULID: no two starts of the process have the same. */
   readonly runId: string;
+  /** Names the boot of the kernel: within one, the monotonic times of two runs can be compared. */
+  readonly bootId: string;
   /** How many commands of a plugin may run at once; 1 unless given. */
   readonly concurrency?: (plugin: string) => number;
   /** How long a command may run; 300 s unless given. */
@@ -36,7 +38,7 @@ export interface CommandsOptions {
 export interface JournalBounds {
   /** A finished command is forgotten when it is older than this, */
   readonly maxAgeMs: number;
-  /** or when there are more than these; but never before its expiresAt. */
+  /** or when there are more than these; but not before its expiresAt, see `Journal`. */
   readonly maxEntries: number;
   readonly maxBytes: number;
 }
@@ -89,6 +91,10 @@ export const bounds = {
   pruneEveryMs: 60_000,
   /** Over this multiple of the journal's bounds nothing more is admitted. */
   journalOverflow: 2,
+  /** Down to this multiple a board that can prove no time forgets commands of earlier boots. */
+  journalFloor: 1.5,
+  /** What proven time must exceed a command's life by. */
+  lifeMarginMs: 600_000,
   unreadableLogEveryMs: 60_000,
   errorMessageChars: 512,
   finishRetry: { minMs: 100, maxMs: 30_000 },

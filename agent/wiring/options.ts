@@ -135,7 +135,7 @@ export function outboxOptions(config: Config, bootId: string): OutboxOptions {
 
 export function commandsOptions(
   config: Config,
-  { runId, concurrency }: Pick<CommandsOptions, "runId" | "concurrency">,
+  run: Pick<CommandsOptions, "runId" | "bootId" | "concurrency">,
 ): CommandsOptions {
   const { commands, topics, service, device } = config;
   return {
@@ -148,8 +148,7 @@ export function commandsOptions(
     replyTo: commands.reply_to,
     replyRate: commands.reply_rate,
     maxQueued: commands.max_queued,
-    runId,
-    ...(concurrency && { concurrency }),
+    ...run,
   };
 }
 

@@ -72,6 +72,7 @@ async function agentOn(dir: string, answer: (id: string) => Promise<CommandResul
       replyRate: 10_000,
       maxQueued: 1_000,
       runId: outbox.epoch,
+      bootId: "boot",
     },
     {
       store,

@@ -206,6 +206,7 @@ export class Rig {
         replyRate: 1_000,
         maxQueued: 1_000,
         runId: `run-${++runs}`,
+        bootId: "boot-1",
         ...parts.options,
       },
       {
