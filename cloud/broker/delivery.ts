@@ -14,7 +14,7 @@
  */
 import { BoundedQueue } from "../../agent/core/bounded-queue.ts";
 import type { Clock } from "../../agent/core/clock.ts";
-import type { CloudStorage, Qos } from "../storage/storage.ts";
+import type { CloudStorage, Qos, Taken } from "../storage/storage.ts";
 import type { Budget } from "./budget.ts";
 import type { Channel } from "./channel.ts";
 import type { Deadline, Deadlines } from "./deadlines.ts";
@@ -62,7 +62,8 @@ export class Delivery {
   #lastPacketId = 0;
   #retry: Deadline | undefined;
   #batch: Deadline | undefined;
-  #batchRunning = false;
+  /** What a batch took and is reading from the disk; undefined: no batch is under way. */
+  #reading: readonly Taken[] | undefined;
   #nextBatchMs = 0;
   #ended = false;
 
@@ -126,7 +127,7 @@ export class Delivery {
     this.#ended = true;
     this.#deps.deadlines.cancel(this.#retry);
     this.#deps.deadlines.cancel(this.#batch);
-    const { storage, stats } = this.#deps;
+    const { storage, stats, clock } = this.#deps;
     for (const { push, dueMs } of this.#inFlight.values()) {
       this.#giveBytes(push);
       if (push.seq > 0) {
@@ -138,6 +139,11 @@ export class Delivery {
       this.#giveBytes(push);
       this.#noRoom(push);
     }
+    // Now and not when it was read: the next connection looks once, at its start.
+    const nowMs = clock.monotonicMs();
+    for (const { seq, pushes } of this.#reading ?? []) {
+      storage.mailbox(this.#clientId).release(seq, pushes, nowMs);
+    }
   }
 
   #noRoom(push: Push): void {
@@ -145,8 +151,10 @@ export class Delivery {
       this.#deps.stats.dropped++;
       return;
     }
-    const nowMs = this.#deps.clock.monotonicMs();
-    this.#deps.storage.mailbox(this.#clientId).release(push.seq, push.pushes, nowMs);
+    const { storage, clock } = this.#deps;
+    const mailbox = storage.mailbox(this.#clientId);
+    if (push.pushes === 0 && !this.#ended) mailbox.putBack(push.seq);
+    else mailbox.release(push.seq, push.pushes, clock.monotonicMs());
     this.#scheduleBatch();
   }
 
@@ -230,7 +238,7 @@ export class Delivery {
 
   /** Makes sure that a batch comes when the mailbox has one and the interval allows it. */
   #scheduleBatch(): void {
-    if (this.#ended || this.#batchRunning) return;
+    if (this.#ended || this.#reading) return;
     const nowMs = this.#deps.clock.monotonicMs();
     const visibleMs = this.#deps.storage.mailbox(this.#clientId).nextVisibleMs(nowMs);
     if (visibleMs === undefined) return;
@@ -244,13 +252,14 @@ export class Delivery {
   async #pushBatch(): Promise<void> {
     const { storage, clock } = this.#deps;
     const nowMs = clock.monotonicMs();
-    this.#batchRunning = true;
     this.#nextBatchMs = nowMs + this.#timings.offlineIntervalMs;
     const room = this.#queue.length > 0 ? 0 : this.#limits.inFlight - this.#inFlight.size;
     const mailbox = storage.mailbox(this.#clientId);
     const taken = mailbox.take(Math.min(this.#timings.offlineBatch, room), nowMs);
+    this.#reading = taken;
     const messages = await Promise.all(taken.map(({ seq }) => storage.read(this.#clientId, seq)));
-    this.#batchRunning = false;
+    if (this.#ended) return;
+    this.#reading = undefined;
     for (const [i, { seq, pushes }] of taken.entries()) {
       const message = messages[i];
       if (!message) continue;

@@ -70,6 +70,14 @@ export class Mailbox {
     return taken;
   }
 
+  /** A live message was not pushed for want of room: it waits again, at the cost of its number. */
+  putBack(seq: number): void {
+    const held = this.#held.get(seq);
+    if (!held) return;
+    this.#held.delete(seq);
+    (held.direct ? this.#direct : this.#subscribed).insert(seq);
+  }
+
   /** The connection that had it ended, or had no room: it may be taken again at `visibleAtMs`. */
   release(seq: number, pushes: number, visibleAtMs: number): void {
     const held = this.#held.get(seq);
@@ -107,6 +115,14 @@ class SeqQueue {
 
   push(seq: number): void {
     this.#items.push(seq);
+  }
+
+  /** Where its number belongs: nearly always at the end, or where it was just taken. */
+  insert(seq: number): void {
+    const at = this.#find(seq);
+    if (at === this.#items.length) this.#items.push(seq);
+    else if (at === this.#head && at > 0) this.#items[--this.#head] = seq;
+    else this.#items.splice(at, 0, seq);
   }
 
   all(): number[] {

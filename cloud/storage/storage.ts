@@ -29,7 +29,7 @@ import { Mailbox } from "./mailbox.ts";
 
 export type { Qos, StoredMessage, StoredSession } from "./codec.ts";
 export type { Done } from "./group-commit.ts";
-export type { Mailbox } from "./mailbox.ts";
+export type { Mailbox, Taken } from "./mailbox.ts";
 
 export interface StorageOptions {
   /** Waiting messages of all clients together. */
