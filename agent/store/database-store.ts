@@ -1,27 +1,63 @@
-import { mkdir, open, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
+import { mkdir, open, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { assert } from "../core/assert.ts";
 import type { Component } from "../core/component.ts";
-import { describeError, HoldfastError } from "../core/errors.ts";
-import { isJsonObject } from "../core/json.ts";
+import { describeError, HoldfastError, isHoldfastError } from "../core/errors.ts";
 import type { Logger } from "../core/log.ts";
 import type { Random } from "../core/random.ts";
-import type { KeyValue, KeyValueOpener } from "./level.ts";
-import type { Codec, Store, Table, Write } from "./port.ts";
-import { seal, unseal } from "./sealed.ts";
+import { AnchorKeeper } from "./anchor-keeper.ts";
+import { Ballast } from "./ballast.ts";
+import { LAST_NUMBER_KEY, type MissingCounter } from "./damage.ts";
+import { dataFiles, inventory, removeStrays } from "./folders.ts";
+import { Formats } from "./formats.ts";
+import { type KeyValue, type KeyValueOpener, repairLevel } from "./level.ts";
+import { type Marker, readMarker, writeMarker } from "./marker.ts";
+import { holdsData, isLocked, Opening, type Salvage } from "./opening.ts";
+import type { Codec, CommitOptions, Store, Table, Write } from "./port.ts";
+import { type FreeSpace, type Room, Space, type SpaceOptions } from "./space.ts";
+import { systemCode } from "./state-files.ts";
+import { makeTable } from "./table.ts";
 
-/** The newest layout that this release reads; a newer one is refused untouched. */
-const FORMAT = 1;
 /** One batch of LevelDB holds at most this; more waits for the next. */
 const BATCH_BYTES = 4 * 1024 * 1024;
 /** What opening the database may have to write: a manifest and the start of a log. */
 const PROBE_BYTES = 256 * 1024;
-const LAST_NUMBER_KEY = "meta/last_number";
+/** A fault that strikes once must not make a start a degraded one. */
+const OPEN_ATTEMPTS = 3;
 
 export interface DatabaseStoreOptions {
   /** The state folder; made if it is not there. */
   readonly dir: string;
+  /** Without it nothing is watched. */
+  readonly space?: SpaceOptions;
+  /** Of the file that is deleted when the disk is full; default 0, none. */
+  readonly ballastBytes?: number;
+  /** Start without a database where the disk does not take writes; default: `start` throws. */
+  readonly degraded?: boolean;
 }
+
+export interface DatabaseStoreDeps {
+  readonly openDatabase: KeyValueOpener;
+  readonly random: Random;
+  readonly log: Logger;
+  /** Rejects while the disk does not take writes; the default writes and syncs a file. */
+  readonly probe?: (dir: string) => Promise<void>;
+  /** For tests with another database: what is to be done with its files. */
+  readonly repair?: (folder: string) => Promise<void>;
+  readonly prepare?: (folder: string) => Promise<void>;
+  /** Finds holes in the numbered records of a database; the default finds none. */
+  readonly countMissing?: MissingCounter;
+  readonly freeSpace?: (dir: string) => Promise<FreeSpace>;
+  /** For tests: another release's. */
+  readonly formats?: Formats;
+}
+
+/**
+ * open: reads and writes. failed: the last write failed; the next one opens the database again
+ * first. absent, read-only: there was no opening it at the start; nothing can be read, and only a
+ * new start helps once the disk takes writes.
+ */
+export type StoreState = "new" | "open" | "failed" | "absent" | "read-only" | "closed";
 
 interface Waiting {
   readonly writes: readonly Write[];
@@ -39,42 +75,57 @@ interface Operation {
 export class DatabaseStore implements Store, Component {
   readonly name = "store";
   readonly #dir: string;
+  readonly #options: DatabaseStoreOptions;
   readonly #openDatabase: KeyValueOpener;
   readonly #log: Logger;
   readonly #random: Random;
-  readonly #probe: (dir: string) => Promise<void>;
-  #id = "";
+  readonly #probe: () => Promise<void>;
+  readonly #formats: Formats;
+  readonly #opening: Opening;
+  readonly #anchor: AnchorKeeper;
+  readonly #ballast: Ballast;
+  readonly #space: Space | undefined;
+  #marker: Marker | undefined;
   #database: KeyValue | undefined;
-  #state: "new" | "open" | "failed" | "closed" = "new";
+  #state: StoreState = "new";
   #lastNumber = 0;
   #damaged = 0;
+  #salvage: Salvage | undefined;
+  #bytesWritten = 0;
   #waiting: Waiting[] = [];
   #committing: Promise<void> | undefined;
+  #looking: Promise<Room | undefined> | undefined;
 
-  constructor(
-    options: DatabaseStoreOptions,
-    deps: {
-      readonly openDatabase: KeyValueOpener;
-      readonly random: Random;
-      readonly log: Logger;
-      /** Rejects while the disk does not take writes; the default writes and syncs a file. */
-      readonly probe?: (dir: string) => Promise<void>;
-    },
-  ) {
-    this.#dir = options.dir;
+  constructor(options: DatabaseStoreOptions, deps: DatabaseStoreDeps) {
+    const { dir, space } = options;
+    this.#dir = dir;
+    this.#options = options;
     this.#openDatabase = deps.openDatabase;
     this.#random = deps.random;
-    this.#probe = deps.probe ?? ((dir) => probeDisk(dir, deps.random.bytes(PROBE_BYTES)));
+    const probe = deps.probe ?? ((at) => probeDisk(at, deps.random.bytes(PROBE_BYTES)));
+    this.#probe = () => probe(dir);
     this.#log = deps.log.child("store");
+    this.#formats = deps.formats ?? new Formats();
+    this.#opening = new Opening(dir, {
+      openDatabase: deps.openDatabase,
+      formats: this.#formats,
+      repair: deps.repair ?? repairLevel,
+      countMissing: deps.countMissing ?? (async () => 0),
+      prepare: deps.prepare ?? removeStrays,
+      probe: this.#probe,
+      log: this.#log,
+    });
+    this.#anchor = new AnchorKeeper(join(dir, "anchor"), this.#log);
+    this.#ballast = new Ballast(join(dir, "ballast"), options.ballastBytes ?? 0, deps.random);
+    this.#space = space && new Space(dir, space, deps.freeSpace);
   }
 
-  /** Random, for the life of the state folder; empty before `start`. */
+  /** Random, for the life of the database; empty before `start`. */
   get id(): string {
-    return this.#id;
+    return this.#marker?.id ?? "";
   }
 
-  /** `failed`: the last write failed; the next one opens the database again first. */
-  get state(): "new" | "open" | "failed" | "closed" {
+  get state(): StoreState {
     return this.#state;
   }
 
@@ -88,67 +139,99 @@ export class DatabaseStore implements Store, Component {
     return this.#lastNumber;
   }
 
+  /** How often a damaged database was dealt with in this folder. */
+  get salvages(): number {
+    return this.#marker?.salvages ?? 0;
+  }
+
+  /** What this start found; undefined: nothing was wrong. */
+  get salvage(): Salvage | undefined {
+    return this.#salvage;
+  }
+
+  /** By the last look; undefined before the first. */
+  get room(): Room | undefined {
+    return this.#space?.room;
+  }
+
+  /** Bytes of keys and values given to the database since the start. */
+  get bytesWritten(): number {
+    return this.#bytesWritten;
+  }
+
+  /** Throws `store_locked` and `store_newer_format`; what else it throws says `degraded`. */
   async start(): Promise<void> {
-    if (this.#state === "open") return;
-    await mkdir(this.#dir, { recursive: true, mode: 0o700 });
-    const mustExist = await this.#checkFormat();
-    if (mustExist) await this.#refuseMissing();
-    await this.#open(!mustExist);
-    if (!mustExist) await this.#writeMarker();
-    await writeFile(join(this.#dir, "holder.pid"), `${process.pid}\n`);
-    this.#state = "open";
+    if (this.#state !== "new" && this.#state !== "closed") return;
+    for (let attempt = 1; ; attempt++) {
+      try {
+        await this.#startOpen();
+        return;
+      } catch (error) {
+        await this.#database?.close().catch(() => undefined);
+        this.#database = undefined;
+        if (!isHoldfastError(error) || isLasting(error)) throw error;
+        if (systemCode(error) === "ENOSPC") await this.#giveRoom();
+        if (attempt < OPEN_ATTEMPTS) continue;
+        if (this.#options.degraded !== true) throw error;
+        this.#state = systemCode(error) === "EROFS" ? "read-only" : "absent";
+        this.#log.error("store not available", { error: describeError(error) });
+        return;
+      }
+    }
   }
 
   async stop(): Promise<void> {
     if (this.#state === "new" || this.#state === "closed") return;
     while (this.#committing !== undefined) await this.#committing;
+    await this.#looking;
+    const wasOpen = this.#state === "open";
     this.#state = "closed";
-    await this.#database?.close();
+    const database = this.#database;
     this.#database = undefined;
-    await rm(join(this.#dir, "holder.pid"), { force: true });
+    await database?.close();
+    if (database && wasOpen) {
+      await this.#anchor.keep(this.id, await inventory(join(this.#dir, "db")));
+    }
+    await this.#anchor.idle();
+    await rm(join(this.#dir, "holder.pid"), { force: true }).catch(() => undefined);
+  }
+
+  /** For a store that is absent or read-only: whether a new start would do better. */
+  async recoverable(): Promise<boolean> {
+    if (this.#state !== "absent" && this.#state !== "read-only") return false;
+    return this.#probe().then(
+      () => true,
+      () => false,
+    );
   }
 
   table<V>(name: string, codec: Codec<V>): Table<V> {
-    assert(/^[a-z_]{1,32}$/.test(name) && name !== "meta", "a table has a plain name");
-    const prefix = `${name}/`;
-    const decode = (key: string, value: Uint8Array): V => codec.decode(unseal(key, value));
-    const store = this;
-    return {
-      name,
-      get: async (key) => {
-        const value = await store.#reading().get(prefix + key);
-        return value === undefined ? undefined : decode(prefix + key, value);
-      },
-      range: async function* ({ gt, lte, limit, reverse = false }) {
-        const bounds = { gt: prefix + (gt ?? ""), lte: prefix + (lte ?? "\x7f"), limit, reverse };
-        for await (const [key, value] of readable(store.#reading().range(bounds))) {
-          try {
-            yield [key.slice(prefix.length), decode(key, value)] as const;
-          } catch (error) {
-            store.#reportDamage(key, error);
-          }
-        }
-      },
-      put: (key, value) => ({ table: name, key, value: codec.encode(value) }),
-      del: (key) => ({ table: name, key, value: undefined }),
-      putNumbered: (make) => ({
-        table: name,
-        numbered: (recordNumber) => {
-          const { key, value } = make(recordNumber);
-          return { key, value: codec.encode(value) };
-        },
-      }),
-    };
+    return makeTable(name, codec, {
+      formats: this.#formats,
+      database: () => this.#reading(),
+      onDamage: (key, error) => this.#reportDamage(key, error),
+    });
   }
 
-  commit(writes: readonly Write[], options: { readonly sync: boolean }): Promise<void> {
+  commit(writes: readonly Write[], options: CommitOptions): Promise<void> {
     if (this.#state === "new" || this.#state === "closed") {
       return Promise.reject(new HoldfastError("stopped", "The store is not open."));
+    }
+    if (this.#state === "absent" || this.#state === "read-only") {
+      return Promise.reject(notWritable());
+    }
+    if (options.grows === true && this.short) {
+      return Promise.reject(noRoom());
     }
     return new Promise((resolve, reject) => {
       this.#waiting.push({ writes, sync: options.sync, resolve, reject });
       this.#committing ??= this.#commitAll();
     });
+  }
+
+  /** True while what grows the database is refused: quota or floor of free space are reached. */
+  get short(): boolean {
+    return this.#space?.short ?? false;
   }
 
   /** A record with this number was found, or is known to be gone: later ones get higher numbers. */
@@ -159,9 +242,8 @@ export class DatabaseStore implements Store, Component {
   /** Bytes of the database's files now; 0 when they cannot be looked at. */
   async size(): Promise<number> {
     const folder = join(this.#dir, "db");
-    const names = await readdir(folder).catch(() => []);
     // A file may go while it is looked at: LevelDB compacts when it wants to.
-    const sizes = names.map((name) =>
+    const sizes = (await dataFiles(folder)).map((name) =>
       stat(join(folder, name)).then(
         ({ size }) => size,
         () => 0,
@@ -175,20 +257,133 @@ export class DatabaseStore implements Store, Component {
     await this.#reading().compact(`${table}/`, `${table}/\x7f`);
   }
 
+  /** Measures what is used and free. Undefined: there is nothing to watch, or no answer. */
+  look(): Promise<Room | undefined> {
+    this.#looking ??= this.#look().finally(() => {
+      this.#looking = undefined;
+    });
+    return this.#looking;
+  }
+
+  /** Syncs the anchor, and makes the ballast again when there is room for it. Never throws. */
+  async secure(): Promise<void> {
+    if (this.#state !== "open") return;
+    await this.#anchor.keep(this.id);
+    const room = this.#space?.room;
+    if (await this.#ballast.present()) return;
+    const spare = room ? room.freeBytes - (this.#options.space?.keepFreeBytes ?? 0) : 0;
+    if (!room || room.short || spare < 2 * this.#ballast.bytes) return;
+    await this.#ballast.make().then(
+      () => this.#log.info("ballast made again"),
+      (error: unknown) => this.#log.debug("no ballast", { error: describeError(error) }),
+    );
+  }
+
+  /** Deletes the damaged store that is set aside; false: there is none. */
+  async removeAside(): Promise<boolean> {
+    const name = await this.#opening.removeAside().catch(() => undefined);
+    if (name !== undefined) this.#log.warn("set-aside store deleted for its room", { name });
+    return name !== undefined;
+  }
+
+  async #startOpen(): Promise<void> {
+    await asNotWritable(mkdir(this.#dir, { recursive: true, mode: 0o700 }));
+    const marker = await readMarker(this.#dir);
+    if (marker && marker.format > this.#formats.newest) throw newerFormat(this.#dir, marker.format);
+    this.#marker = marker;
+    if (marker || (await holdsData(this.#dir))) await this.#openExisting();
+    else this.#database = await this.#asOurs(this.#opening.create());
+    this.#lastNumber = Math.max(this.#lastNumber, await this.#readLastNumber(this.#reading()));
+    await this.#settleMarker();
+    await this.#settleAnchor();
+    await writeFile(join(this.#dir, "holder.pid"), `${process.pid}\n`).catch(() => undefined);
+    this.#state = "open";
+    if (this.#options.ballastBytes !== undefined || this.#space) await this.look();
+    await this.secure();
+  }
+
+  async #openExisting(): Promise<void> {
+    const anchor = await this.#anchor.read(this.id);
+    const { database, salvage } = await this.#asOurs(
+      this.#opening.open({
+        anchored: anchor?.number ?? 0,
+        inventory: anchor?.inventory,
+        knownBroken: this.#marker?.knownBroken ?? 0,
+      }),
+    );
+    this.#database = database;
+    this.#salvage = salvage;
+    if (!salvage) return;
+    const { outcome, cause, aside, findings } = salvage;
+    this.#log.error("store salvaged", { outcome, cause, aside });
+    const { id, format, salvages } = this.#marker ?? { id: "", format: 0, salvages: 0 };
+    this.#marker = {
+      format,
+      // Another database has other record numbers: what is noted of the old ones must not fit.
+      id: outcome === "replaced" ? "" : id,
+      salvages: salvages + 1,
+      knownBroken: findings.brokenSum,
+    };
+    await asNotWritable(writeMarker(this.#dir, this.#marker));
+  }
+
+  /** Before the first value of a format is written, the folder says so. */
+  async #settleMarker(): Promise<void> {
+    const before = this.#marker;
+    const format = Math.max(before?.format ?? 0, this.#formats.written);
+    if (before && before.format === format && before.id !== "") return;
+    const newId = Buffer.from(this.#random.bytes(12)).toString("base64url");
+    const { id = "", salvages = 0, knownBroken = 0 } = before ?? {};
+    this.#marker = { format, id: id === "" ? newId : id, salvages, knownBroken };
+    await asNotWritable(writeMarker(this.#dir, this.#marker));
+  }
+
+  /** After a lost tail the numbers go on behind it, so that its hole stays one. */
+  async #settleAnchor(): Promise<void> {
+    const anchored = (await this.#anchor.read(this.id))?.number ?? 0;
+    if (anchored > this.#lastNumber) {
+      this.#lastNumber = anchored;
+      await asNotWritable(this.#reading().batch([this.#lastNumberNow(anchored)], { sync: true }));
+    }
+    this.#anchor.note(this.#lastNumber);
+    await this.#anchor.keep(this.id);
+  }
+
+  async #look(): Promise<Room | undefined> {
+    if (this.#state !== "open" && this.#state !== "failed") return undefined;
+    const before = this.#space?.short;
+    const room = await this.#space?.look().catch((error: unknown) => {
+      this.#log.debug("no figures of the disk", { error: describeError(error) });
+      return undefined;
+    });
+    if (room && room.short !== (before ?? false)) {
+      const { usedBytes, freeBytes } = room;
+      if (room.short) this.#log.warn("no room for more", { usedBytes, freeBytes });
+      else this.#log.info("room again", { usedBytes, freeBytes });
+    }
+    return room;
+  }
+
   /** One batch after the other; whoever came meanwhile shares the next one. */
   async #commitAll(): Promise<void> {
     await Promise.resolve(); // Let every caller of this turn join the first batch.
     while (this.#waiting.length > 0) {
       if (this.#state === "failed" && !(await this.#reopened())) continue;
-      const { group, operations, lastNumber } = this.#formBatch();
+      const { group, operations, lastNumber, bytes } = this.#formBatch();
+      const sync = group.some((one) => one.sync);
       try {
         assert(this.#database !== undefined, "an open store has a database");
-        await this.#database.batch(operations, { sync: group.some(({ sync }) => sync) });
-        this.#lastNumber = lastNumber;
-        for (const { resolve } of group) resolve();
+        await this.#database.batch(operations, { sync });
       } catch (cause) {
         this.#fail(group, cause);
+        continue;
       }
+      this.#lastNumber = lastNumber;
+      this.#bytesWritten += bytes;
+      for (const { resolve } of group) resolve();
+      if (sync) this.#anchor.note(lastNumber);
+      if (this.#anchor.late) await this.#anchor.keep(this.id);
+      if (this.#space?.wrote(bytes)) void this.look();
     }
     // In the same turn as the last look at the queue, or a commit in between would wait for ever.
     this.#committing = undefined;
@@ -208,7 +403,7 @@ export class DatabaseStore implements Store, Component {
     }
   }
 
-  #formBatch(): { group: Waiting[]; operations: Operation[]; lastNumber: number } {
+  #formBatch(): { group: Waiting[]; operations: Operation[]; lastNumber: number; bytes: number } {
     const group: Waiting[] = [];
     const operations: Operation[] = [];
     let bytes = 0;
@@ -219,15 +414,17 @@ export class DatabaseStore implements Store, Component {
       for (const write of waiting.writes) {
         const { key, value } = "numbered" in write ? write.numbered(++lastNumber) : write;
         const fullKey = `${write.table}/${key}`;
-        operations.push({ key: fullKey, value: value && seal(fullKey, value) });
-        bytes += value?.length ?? 0;
+        operations.push({ key: fullKey, value: value && this.#formats.seal(fullKey, value) });
+        bytes += fullKey.length + (value?.length ?? 0);
       }
     }
-    if (lastNumber !== this.#lastNumber) {
-      const content = Buffer.from(String(lastNumber));
-      operations.push({ key: LAST_NUMBER_KEY, value: seal(LAST_NUMBER_KEY, content) });
-    }
-    return { group, operations, lastNumber };
+    if (lastNumber !== this.#lastNumber) operations.push(this.#lastNumberNow(lastNumber));
+    return { group, operations, lastNumber, bytes };
+  }
+
+  #lastNumberNow(lastNumber: number): Operation {
+    const content = Buffer.from(String(lastNumber));
+    return { key: LAST_NUMBER_KEY, value: this.#formats.seal(LAST_NUMBER_KEY, content) };
   }
 
   #fail(group: readonly Waiting[], cause: unknown): void {
@@ -235,34 +432,40 @@ export class DatabaseStore implements Store, Component {
       this.#log.error("store not writable", { error: describeError(cause) });
     }
     this.#state = "failed";
-    const message = "The disk does not take writes now.";
-    const error = new HoldfastError("store_not_writable", message, { cause });
+    const error = notWritable(cause);
     for (const { reject } of group) reject(error);
   }
 
   /**
    * LevelDB refuses every write after one that failed, until it is opened anew; but opening needs a
    * disk that takes writes, and between closing and opening nothing can be read. So the disk is
-   * tried first: while it refuses, what is stored can still be read and sent.
+   * tried first: while it refuses, what is stored can still be read and sent. A full disk gets the
+   * room of the ballast and of a store that is set aside; then only what makes room is taken.
    */
   async #reopen(): Promise<void> {
-    await this.#probe(this.#dir);
+    await this.#probe().catch(async (error: unknown) => {
+      if (systemCode(error) !== "ENOSPC") throw error;
+      await this.#giveRoom();
+      await this.#probe();
+    });
     await this.#database?.close().catch((error: unknown) => {
       this.#log.debug("close failed", { error: describeError(error) });
     });
     this.#database = undefined;
-    await this.#open(false);
+    const open = this.#openDatabase(join(this.#dir, "db"), { createIfMissing: false });
+    this.#database = await this.#asOurs(open);
+    this.#lastNumber = Math.max(this.#lastNumber, await this.#readLastNumber(this.#database));
     this.#state = "open";
     this.#log.info("store writable again");
+    void this.look();
   }
 
-  async #open(createIfMissing: boolean): Promise<void> {
-    try {
-      this.#database = await this.#openDatabase(join(this.#dir, "db"), { createIfMissing });
-    } catch (cause) {
-      throw await this.#openError(cause);
-    }
-    this.#lastNumber = Math.max(this.#lastNumber, await this.#readLastNumber(this.#database));
+  /** On a full disk: what exists for this moment goes, and nothing new is taken. */
+  async #giveRoom(): Promise<void> {
+    this.#space?.refused();
+    await this.removeAside();
+    await this.#ballast.release();
+    this.#log.warn("disk full: ballast deleted");
   }
 
   /** 0 where it is missing or damaged: who has numbered records says so by `noteNumber`. */
@@ -270,71 +473,36 @@ export class DatabaseStore implements Store, Component {
     const last = await database.get(LAST_NUMBER_KEY);
     if (last === undefined) return 0;
     try {
-      return Number(Buffer.from(unseal(LAST_NUMBER_KEY, last)).toString());
+      return Number(Buffer.from(this.#formats.unseal(LAST_NUMBER_KEY, last)).toString());
     } catch (error) {
       this.#reportDamage(LAST_NUMBER_KEY, error);
       return 0;
     }
   }
 
-  async #openError(cause: unknown): Promise<HoldfastError> {
-    if (causeCode(cause) === "LEVEL_LOCKED") {
-      const pid = (await readFile(join(this.#dir, "holder.pid"), "utf8").catch(() => "")).trim();
-      const holder = pid === "" ? "another process" : `process ${pid}`;
-      return new HoldfastError(
-        "store_locked",
-        `The state folder ${this.#dir} is held by ${holder}.`,
-        {
-          details: pid === "" ? { dir: this.#dir } : { dir: this.#dir, pid: Number(pid) },
-          cause,
-        },
-      );
-    }
-    return new HoldfastError("store_unreadable", `The database in ${this.#dir} does not open.`, {
-      details: { dir: this.#dir },
-      cause,
-    });
-  }
-
-  /** Undefined on a first start only: a marker that cannot be read now is no first start. */
-  async #readMarker(): Promise<string | undefined> {
-    const path = join(this.#dir, "store.json");
+  /** The library's errors as ours. */
+  async #asOurs<T>(opening: Promise<T>): Promise<T> {
     try {
-      return await readFile(path, "utf8");
+      return await opening;
     } catch (cause) {
-      if (cause instanceof Error && "code" in cause && cause.code === "ENOENT") return undefined;
-      throw new HoldfastError("store_unreadable", `The file ${path} cannot be read.`, { cause });
+      if (isLocked(cause)) throw await this.#lockedError(cause);
+      if (isHoldfastError(cause)) throw cause;
+      const message = `The database in ${this.#dir} does not open.`;
+      throw new HoldfastError("store_unreadable", message, { details: { dir: this.#dir }, cause });
     }
   }
 
-  /** True when a database must exist already. */
-  async #checkFormat(): Promise<boolean> {
-    const text = await this.#readMarker();
-    if (text === undefined) return false;
-    const { format, id } = parseMarker(text);
-    this.#id = id;
-    if (format > FORMAT) {
-      const message = `The state folder ${this.#dir} has format ${format}; this release reads up to ${FORMAT}.`;
-      throw new HoldfastError("store_newer_format", message, { details: { format } });
-    }
-    return true;
-  }
-
-  async #refuseMissing(): Promise<void> {
-    const current = join(this.#dir, "db", "CURRENT");
-    if (await stat(current).catch(() => undefined)) return;
-    const message = `The database in ${this.#dir} is gone, although this folder had one: ${current} is missing.`;
-    throw new HoldfastError("store_missing", message, { details: { dir: this.#dir } });
-  }
-
-  async #writeMarker(): Promise<void> {
-    this.#id = Buffer.from(this.#random.bytes(12)).toString("base64url");
-    const marker = { format: FORMAT, id: this.#id };
-    await writeDurably(this.#dir, "store.json", `${JSON.stringify(marker)}\n`);
+  async #lockedError(cause: unknown): Promise<HoldfastError> {
+    const pid = (await readFile(join(this.#dir, "holder.pid"), "utf8").catch(() => "")).trim();
+    const holder = pid === "" ? "another process" : `process ${pid}`;
+    const message = `The state folder ${this.#dir} is held by ${holder}.`;
+    const details = pid === "" ? { dir: this.#dir } : { dir: this.#dir, pid: Number(pid) };
+    return new HoldfastError("store_locked", message, { details, cause });
   }
 
   #reading(): KeyValue {
     if (this.#database) return this.#database;
+    if (this.#state === "absent" || this.#state === "read-only") return nothing;
     throw new HoldfastError(
       this.#state === "failed" ? "store_unreadable" : "stopped",
       "The store is not open.",
@@ -347,21 +515,40 @@ export class DatabaseStore implements Store, Component {
   }
 }
 
-/** A torn marker still says that a database must exist. */
-function parseMarker(text: string): { format: number; id: string } {
-  let parsed: unknown;
-  try {
-    parsed = JSON.parse(text);
-  } catch {
-    parsed = undefined;
-  }
-  const { format, id } = isJsonObject(parsed) ? parsed : {};
-  return { format: typeof format === "number" ? format : 0, id: typeof id === "string" ? id : "" };
+/** What can be read of a database that could not be opened. */
+const nothing: KeyValue = {
+  get: () => Promise.resolve(undefined),
+  range: async function* () {},
+  batch: () => Promise.reject(notWritable()),
+  compact: () => Promise.resolve(),
+  close: () => Promise.resolve(),
+};
+
+function notWritable(cause?: unknown): HoldfastError {
+  return new HoldfastError("store_not_writable", "The disk does not take writes now.", { cause });
 }
 
-function causeCode(error: unknown): unknown {
-  const cause = error instanceof Error ? error.cause : undefined;
-  return cause instanceof Error && "code" in cause ? cause.code : undefined;
+function noRoom(): HoldfastError {
+  const message = "There is no room for more: the quota or the floor of free space is reached.";
+  return new HoldfastError("store_not_writable", message, { details: { short: true } });
+}
+
+function newerFormat(dir: string, format: number): HoldfastError {
+  const message = `The state folder ${dir} has format ${format}, which a newer release wrote.`;
+  return new HoldfastError("store_newer_format", message, { details: { format } });
+}
+
+/** No number of attempts changes these. */
+function isLasting({ code }: HoldfastError): boolean {
+  return code === "store_locked" || code === "store_newer_format";
+}
+
+async function asNotWritable<T>(work: Promise<T>): Promise<T> {
+  try {
+    return await work;
+  } catch (cause) {
+    throw notWritable(cause);
+  }
 }
 
 async function probeDisk(dir: string, content: Uint8Array): Promise<void> {
@@ -376,34 +563,5 @@ async function probeDisk(dir: string, content: Uint8Array): Promise<void> {
     }
   } finally {
     await rm(path, { force: true });
-  }
-}
-
-/** What goes wrong while reading, as an error of ours: the database may be closed to be reopened. */
-async function* readable<T>(items: AsyncIterable<T>): AsyncIterable<T> {
-  try {
-    yield* items;
-  } catch (cause) {
-    const message = "The disk does not give back what was stored now.";
-    throw new HoldfastError("store_unreadable", message, { cause });
-  }
-}
-
-/** Writes a small file so that after a power cut it is there whole or not at all. */
-async function writeDurably(dir: string, name: string, text: string): Promise<void> {
-  const temporary = join(dir, `${name}.new`);
-  const file = await open(temporary, "w", 0o600);
-  try {
-    await file.writeFile(text);
-    await file.sync();
-  } finally {
-    await file.close();
-  }
-  await rename(temporary, join(dir, name));
-  const folder = await open(dir, "r");
-  try {
-    await folder.sync();
-  } finally {
-    await folder.close();
   }
 }

@@ -1,3 +1,5 @@
+import { rm } from "node:fs/promises";
+import { join } from "node:path";
 import { ClassicLevel } from "classic-level";
 
 /** What the store needs of a database; LevelDB behind this one file, a simulated disk in tests. */
@@ -50,3 +52,10 @@ export const openLevel: KeyValueOpener = async (directory, { createIfMissing }) 
     close: () => db.close(),
   };
 };
+
+/** Rebuilds what can be read in a folder that does not open; changes and deletes files in it. */
+export async function repairLevel(directory: string): Promise<void> {
+  await ClassicLevel.repair(directory);
+  // What it replaced; to be used on copies only, so the original is elsewhere.
+  await rm(join(directory, "lost"), { recursive: true, force: true });
+}

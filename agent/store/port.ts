@@ -32,6 +32,8 @@ export interface Table<V> {
     readonly lte?: string;
     readonly limit: number;
     readonly reverse?: boolean;
+    /** Told of each key whose value is damaged; such a pair is skipped. */
+    readonly damaged?: (key: string) => void;
   }): AsyncIterable<readonly [string, V]>;
   put(key: string, value: V): Write;
   del(key: string): Write;
@@ -39,10 +41,19 @@ export interface Table<V> {
   putNumbered(make: (recordNumber: number) => { readonly key: string; readonly value: V }): Write;
 }
 
+export interface CommitOptions {
+  readonly sync: boolean;
+  /**
+   * The writes bring new content: refused (`store_not_writable`, `details.short`) before the disk is
+   * really full, so that there is always room for those that end something.
+   */
+  readonly grows?: boolean;
+}
+
 export interface Store {
   table<V>(name: string, codec: Codec<V>): Table<V>;
   /** Throws `store_not_writable`; then nothing of these writes may be assumed on disk. */
-  commit(writes: readonly Write[], options: { readonly sync: boolean }): Promise<void>;
+  commit(writes: readonly Write[], options: CommitOptions): Promise<void>;
   /** A record with this number was found, or is known to be gone: later ones get higher numbers. */
   noteNumber(recordNumber: number): void;
 }

@@ -11,18 +11,29 @@
  * - Record numbers are given when a batch is formed and taken back when it fails, so they are dense
  *   over what was committed: a hole is damage and nothing else.
  *
- * On disk: `<dir>/db` is the LevelDB, keys are `<table>/<key>`, values start with a format byte and
- * a checksum. `<dir>/store.json` lies outside it and says that a database must exist and in which
- * format; without it a lost database would look like a first start.
+ * - What a database holds is trusted only when it is as the last clean stop left it; see `opening.ts`.
  *
- * When a write fails (full disk, I/O error) the commit throws `store_not_writable`, and the next
- * one tries the disk with a file, then closes and opens the database: LevelDB refuses every write
- * after one error, although the fault may be gone. Until the disk takes writes, reading goes on. When the state folder is held by another process, `start` throws
- * `store_locked` and names it.
+ * On disk: `<dir>/db` is the LevelDB, keys are `<table>/<key>`, values start with a format byte and
+ * a checksum (`formats.ts`). Outside of it: `store.json` says that a database must exist, in which
+ * format, and how often it was damaged; without it a lost database would look like a first start.
+ * `anchor` knows the last committed record number, so that a lost tail is noticed; at most 1,024
+ * records late. `ballast` is a file of random bytes, room for the worst moment. `damaged-N` is the
+ * last damaged database, as it was found.
+ *
+ * Full: before the quota or the floor of free space is reached, commits that bring new content are
+ * refused, the others go on (`space.ts`). A write that fails (full disk, I/O error) throws
+ * `store_not_writable`; the next commit tries the disk with a file, on a full one deletes what is set
+ * aside and the ballast, and opens the database again: LevelDB refuses every write after one error,
+ * although the fault may be gone. Until then reading goes on.
+ * Damaged: copied, repaired and compared at the start, never in place. What cannot be saved is set
+ * aside, an empty database takes its place, and `salvage` says so.
+ * Restarted on a disk that takes no writes: with `degraded` it starts empty and refuses commits.
+ * Held by another process: `start` throws `store_locked` and names it.
  */
 
+export type { MissingCounter } from "./damage.ts";
 export { DatabaseStore } from "./database-store.ts";
 export { jsonCodec } from "./json-codec.ts";
 export { type KeyValueOpener, openLevel } from "./level.ts";
-export type { Codec, Store, Table, Write } from "./port.ts";
+export type { Codec, CommitOptions, Store, Table, Write } from "./port.ts";
 export { FileVolatileLog, type VolatileLog } from "./volatile-log.ts";

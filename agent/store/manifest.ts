@@ -1,0 +1,93 @@
+/**
+ * Reads a MANIFEST of LevelDB as far as needed to say which table files belong to the database.
+ * LevelDB takes a manifest that was cut for an older one and gives file numbers a second time: it
+ * would write over tables that are there, and with them over a copy made of hard links.
+ *
+ * The file is a log in blocks of 32 KiB; a piece is 4 bytes of checksum, u16 length, u8 kind (1 whole,
+ * 2 first, 3 middle, 4 last), little-endian. A record is a list of tagged fields.
+ */
+const BLOCK = 32_768;
+const HEADER = 7;
+
+/** Numbers of the live table files. Throws for what LevelDB would not read either. */
+export function liveTables(manifest: Uint8Array): Set<number> {
+  const live = new Set<number>();
+  for (const record of records(Buffer.from(manifest))) applyEdit(record, live);
+  return live;
+}
+
+/** Whole records up to the end or to where it was cut, as LevelDB takes them. */
+function* records(log: Buffer): Generator<Buffer> {
+  let parts: Buffer[] = [];
+  for (let at = 0; at + HEADER <= log.length; ) {
+    const left = BLOCK - (at % BLOCK);
+    if (left < HEADER) {
+      at += left;
+      continue;
+    }
+    const length = log.readUInt16LE(at + 4);
+    const kind = log[at + 6] as number;
+    const end = at + HEADER + length;
+    if (kind === 0 || end > log.length) return;
+    if (kind > 4 || HEADER + length > left) throw new RangeError("not a manifest");
+    const piece = log.subarray(at + HEADER, end);
+    at = end;
+    parts = kind === 1 || kind === 2 ? [piece] : [...parts, piece];
+    if (kind === 1 || kind === 4) yield Buffer.concat(parts);
+  }
+}
+
+function applyEdit(record: Buffer, live: Set<number>): void {
+  const fields = new Fields(record);
+  while (!fields.atEnd) {
+    const tag = fields.number();
+    if (tag === 1) fields.skipBytes();
+    else if (tag === 2 || tag === 3 || tag === 4 || tag === 9) fields.number();
+    else if (tag === 5) {
+      fields.number();
+      fields.skipBytes();
+    } else if (tag === 6) {
+      fields.number();
+      live.delete(fields.number());
+    } else if (tag === 7) {
+      fields.number();
+      live.add(fields.number());
+      fields.number();
+      fields.skipBytes();
+      fields.skipBytes();
+    } else throw new RangeError("not a manifest");
+  }
+}
+
+class Fields {
+  readonly #bytes: Buffer;
+  #at = 0;
+
+  constructor(bytes: Buffer) {
+    this.#bytes = bytes;
+  }
+
+  get atEnd(): boolean {
+    return this.#at >= this.#bytes.length;
+  }
+
+  /** Seven bits a byte, the least first. */
+  number(): number {
+    let value = 0;
+    for (let factor = 1; factor <= 2 ** 49; factor *= 128) {
+      const byte = this.#bytes[this.#at++];
+      if (byte === undefined) throw new RangeError("not a manifest");
+      value += (byte & 127) * factor;
+      if (byte < 128) return value;
+    }
+    // Sequence numbers have up to 56 bits, and nobody here asks for their value.
+    while ((this.#bytes[this.#at++] ?? 0) >= 128);
+    return value;
+  }
+
+  skipBytes(): void {
+    const length = this.number();
+    this.#at += length;
+    if (this.#at > this.#bytes.length) throw new RangeError("not a manifest");
+  }
+}
