@@ -7,6 +7,8 @@ import { makeTable } from "./table.ts";
 /** The last record number, as the database itself knows it. */
 export const LAST_NUMBER_KEY = "meta/last_number";
 
+const NUMBERED_KEY = /\/[0-9a-f]{12}$/;
+
 /** How many numbered records up to `lastNumber` are neither there nor known to be gone. */
 export type MissingCounter = (tables: Pick<Store, "table">, lastNumber: number) => Promise<number>;
 
@@ -43,7 +45,9 @@ export async function inspect(
     try {
       const content = formats.unseal(key, value);
       sound++;
-      if (key === LAST_NUMBER_KEY) lastNumber = Number(Buffer.from(content).toString());
+      const number =
+        key === LAST_NUMBER_KEY ? Number(Buffer.from(content).toString()) : numberIn(key);
+      lastNumber = Math.max(lastNumber, number);
     } catch {
       broken++;
       brokenSum = crc32(key, brokenSum);
@@ -55,4 +59,9 @@ export async function inspect(
     Math.max(lastNumber, options.anchored),
   );
   return { sound, broken, brokenSum, lastNumber, missing };
+}
+
+/** Keys of numbered records end with twelve hexadecimal digits (port.ts); 0 for all others. */
+function numberIn(key: string): number {
+  return NUMBERED_KEY.test(key) ? Number.parseInt(key.slice(-12), 16) : 0;
 }

@@ -89,6 +89,8 @@ export class DatabaseStore implements Store, Component {
   #database: KeyValue | undefined;
   #state: StoreState = "new";
   #lastNumber = 0;
+  /** Of the newest record that was given to the database, whether it took it or not. */
+  #lastNumberedKey = { key: "", lastNumber: 0 };
   #damaged = 0;
   #salvage: Salvage | undefined;
   #bytesWritten = 0;
@@ -185,6 +187,7 @@ export class DatabaseStore implements Store, Component {
     while (this.#committing !== undefined) await this.#committing;
     await this.#looking;
     const wasOpen = this.#state === "open";
+    if (wasOpen) await this.#writeLastNumber();
     this.#state = "closed";
     const database = this.#database;
     this.#database = undefined;
@@ -408,18 +411,32 @@ export class DatabaseStore implements Store, Component {
     const operations: Operation[] = [];
     let bytes = 0;
     let lastNumber = this.#lastNumber;
+    let deletes = false;
     while (this.#waiting.length > 0 && (group.length === 0 || bytes < BATCH_BYTES)) {
       const waiting = this.#waiting.shift() as Waiting;
       group.push(waiting);
       for (const write of waiting.writes) {
         const { key, value } = "numbered" in write ? write.numbered(++lastNumber) : write;
         const fullKey = `${write.table}/${key}`;
+        if (value === undefined) deletes = true;
+        if ("numbered" in write) this.#lastNumberedKey = { key: fullKey, lastNumber };
         operations.push({ key: fullKey, value: value && this.#formats.seal(fullKey, value) });
         bytes += fullKey.length + (value?.length ?? 0);
       }
     }
-    if (lastNumber !== this.#lastNumber) operations.push(this.#lastNumberNow(lastNumber));
+    // Records that are there tell their numbers themselves. One more key in every batch would make
+    // the tables of LevelDB overlap, and it would write a backlog five times instead of twice.
+    if (deletes && lastNumber > 0) operations.push(this.#lastNumberNow(lastNumber));
     return { group, operations, lastNumber, bytes };
+  }
+
+  /** For the next start; what it cannot find here it finds in the records. */
+  async #writeLastNumber(): Promise<void> {
+    if (this.#lastNumber === 0) return;
+    const operations = [this.#lastNumberNow(this.#lastNumber)];
+    await this.#database?.batch(operations, { sync: false }).catch((error: unknown) => {
+      this.#log.debug("last number not written", { error: describeError(error) });
+    });
   }
 
   #lastNumberNow(lastNumber: number): Operation {
@@ -454,10 +471,17 @@ export class DatabaseStore implements Store, Component {
     this.#database = undefined;
     const open = this.#openDatabase(join(this.#dir, "db"), { createIfMissing: false });
     this.#database = await this.#asOurs(open);
-    this.#lastNumber = Math.max(this.#lastNumber, await this.#readLastNumber(this.#database));
+    await this.#noteDoubtful(this.#database);
     this.#state = "open";
     this.#log.info("store writable again");
     void this.look();
+  }
+
+  /** The batch that failed may be there after all: then its numbers are used. */
+  async #noteDoubtful(database: KeyValue): Promise<void> {
+    const { key, lastNumber } = this.#lastNumberedKey;
+    if (lastNumber <= this.#lastNumber) return;
+    if ((await database.get(key)) !== undefined) this.#lastNumber = lastNumber;
   }
 
   /** On a full disk: what exists for this moment goes, and nothing new is taken. */

@@ -37,7 +37,10 @@ export interface Table<V> {
   }): AsyncIterable<readonly [string, V]>;
   put(key: string, value: V): Write;
   del(key: string): Write;
-  /** A record with a dense number of its own; `make` is called when its batch is formed. */
+  /**
+   * A record with a dense number of its own; `make` is called when its batch is formed. Its key ends
+   * with a slash and the number in twelve hexadecimal digits: so a record tells its number.
+   */
   putNumbered(make: (recordNumber: number) => { readonly key: string; readonly value: V }): Write;
 }
 

@@ -35,10 +35,12 @@ async function fill(store: DatabaseStore, count: number): Promise<void> {
   const table = store.table("records", texts);
   for (let i = 0; i < count; i++) {
     const value = Buffer.from(random.bytes(512)).toString("hex");
-    const write = table.putNumbered((number) => ({ key: String(number).padStart(6, "0"), value }));
+    const write = table.putNumbered((number) => ({ key: `r/${hex(number)}`, value }));
     await store.commit([write], { sync: i % 50 === 49 || i === count - 1 });
   }
 }
+
+const hex = (number: number): string => number.toString(16).padStart(12, "0");
 
 async function keys(store: DatabaseStore): Promise<number> {
   const all = await Array.fromAsync(store.table("records", texts).range({ limit: 1e9 }));
