@@ -23,7 +23,8 @@ export interface HttpOptions {
 }
 
 const HEADER_BYTES = 16_384;
-const BODY_BYTES = 1_048_576;
+/** Twice a payload, which is the largest thing that anyone sends; times the connections it is RAM. */
+const BODY_BYTES = 131_072;
 const REQUEST_MS = 10_000;
 const CONNECTIONS = 1_000;
 
@@ -85,6 +86,7 @@ export class HttpSide {
     try {
       answer = await this.#handle(request);
     } catch (error) {
+      if (request.errored) return; // The peer is gone: nobody waits for an answer.
       this.#log.error("request failed", { path: pathOf(request), error: describeError(error) });
       answer = failure(500, "failed", "The service failed to answer; its log says why.");
     }
@@ -132,7 +134,9 @@ function queryOf(request: IncomingMessage): ReadonlyMap<string, readonly string[
     const [name, value] = equals < 0 ? [pair, ""] : [pair.slice(0, equals), pair.slice(equals + 1)];
     try {
       const key = decode(name);
-      parameters.set(key, [...(parameters.get(key) ?? []), decode(value)]);
+      const values = parameters.get(key) ?? [];
+      values.push(decode(value));
+      parameters.set(key, values);
     } catch {
       return undefined;
     }

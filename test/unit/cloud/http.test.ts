@@ -1,6 +1,7 @@
 import { once } from "node:events";
 import { connect } from "node:net";
 import { describe, expect, it, onTestFinished } from "vitest";
+import { silentLog } from "../../../agent/core/log.ts";
 import { makeHttpSignature } from "../../../agent/protocol/http-signature.ts";
 import { startCloud } from "../../support/cloud.ts";
 import { RawClient } from "../../support/raw-client.ts";
@@ -94,6 +95,33 @@ describe("HTTP from strangers", () => {
     const { httpPort } = await startCloud();
     const head = `GET / HTTP/1.1\r\nhost: x\r\nx: ${"y".repeat(20_000)}\r\n\r\n`;
     expect(await raw(httpPort, head)).toMatch(/^HTTP\/1.1 431 /);
+  });
+
+  it("a body that ends early is no error of ours", async () => {
+    const errors: string[] = [];
+    const log = { ...silentLog, error: (event: string) => errors.push(event), child: () => log };
+    const { httpPort } = await startCloud({}, { log });
+    const socket = connect({ host: "127.0.0.1", port: httpPort });
+    await once(socket, "connect");
+    socket.write("GET /route/clientId/get HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\nabc");
+    await ask(httpPort, query());
+    socket.destroy();
+    for (let i = 0; i < 5; i++) expect(await ask(httpPort, query())).toMatchObject({ status: 200 });
+    expect(errors).toEqual([]);
+  });
+
+  it("a parameter given thousands of times costs no more than reading it", async () => {
+    const { httpPort } = await startCloud();
+    const cost = async (text: string): Promise<number> => {
+      const before = process.cpuUsage();
+      for (let i = 0; i < 10; i++) expect((await ask(httpPort, text)).status).toBe(400);
+      const { user, system } = process.cpuUsage(before);
+      return user + system;
+    };
+    const others = Array.from({ length: 2_500 }, (_, i) => `a${i}`).join("&");
+    const same = Array.from({ length: 5_000 }, () => "aa").join("&");
+    await cost(others); // Warm.
+    expect(await cost(same)).toBeLessThan(8 * (await cost(others)));
   });
 
   it("what is not HTTP is refused, and the service goes on", async () => {
