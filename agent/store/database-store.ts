@@ -8,6 +8,7 @@ import type { Random } from "../core/random.ts";
 import { AnchorKeeper } from "./anchor-keeper.ts";
 import { Ballast } from "./ballast.ts";
 import { LAST_NUMBER_KEY, type MissingCounter } from "./damage.ts";
+import { Doubt } from "./doubt.ts";
 import { dataFiles, inventory, removeStrays } from "./folders.ts";
 import { Formats } from "./formats.ts";
 import { type KeyValue, type KeyValueOpener, repairLevel } from "./level.ts";
@@ -47,6 +48,8 @@ export interface DatabaseStoreDeps {
   readonly prepare?: (folder: string) => Promise<void>;
   /** Finds holes in the numbered records of a database; the default finds none. */
   readonly countMissing?: MissingCounter;
+  /** Quota or floor are near; called after a look that found so. */
+  readonly onCrowded?: () => void;
   readonly freeSpace?: (dir: string) => Promise<FreeSpace>;
   /** For tests: another release's. */
   readonly formats?: Formats;
@@ -85,6 +88,7 @@ export class DatabaseStore implements Store, Component {
   readonly #anchor: AnchorKeeper;
   readonly #ballast: Ballast;
   readonly #space: Space | undefined;
+  readonly #onCrowded: () => void;
   #marker: Marker | undefined;
   #database: KeyValue | undefined;
   #state: StoreState = "new";
@@ -92,6 +96,7 @@ export class DatabaseStore implements Store, Component {
   /** Of the newest record that was given to the database, whether it took it or not. */
   #lastNumberedKey = { key: "", lastNumber: 0 };
   #damaged = 0;
+  readonly #doubt = new Doubt();
   #salvage: Salvage | undefined;
   #bytesWritten = 0;
   #waiting: Waiting[] = [];
@@ -119,6 +124,7 @@ export class DatabaseStore implements Store, Component {
     });
     this.#anchor = new AnchorKeeper(join(dir, "anchor"), this.#log);
     this.#ballast = new Ballast(join(dir, "ballast"), options.ballastBytes ?? 0, deps.random);
+    this.#onCrowded = deps.onCrowded ?? (() => undefined);
     this.#space = space && new Space(dir, space, deps.freeSpace);
   }
 
@@ -186,6 +192,7 @@ export class DatabaseStore implements Store, Component {
     if (this.#state === "new" || this.#state === "closed") return;
     while (this.#committing !== undefined) await this.#committing;
     await this.#looking;
+    if (this.#state === "failed" && this.#doubt.any) await this.#reopened();
     const wasOpen = this.#state === "open";
     if (wasOpen) await this.#writeLastNumber();
     this.#state = "closed";
@@ -367,6 +374,10 @@ export class DatabaseStore implements Store, Component {
     return room;
   }
 
+  #tellCrowded(room: Room | undefined): void {
+    if (room && room.overBytes > 0) this.#onCrowded();
+  }
+
   /** One batch after the other; whoever came meanwhile shares the next one. */
   async #commitAll(): Promise<void> {
     await Promise.resolve(); // Let every caller of this turn join the first batch.
@@ -378,6 +389,7 @@ export class DatabaseStore implements Store, Component {
         assert(this.#database !== undefined, "an open store has a database");
         await this.#database.batch(operations, { sync });
       } catch (cause) {
+        this.#doubt.add(operations);
         this.#fail(group, cause);
         continue;
       }
@@ -386,7 +398,7 @@ export class DatabaseStore implements Store, Component {
       for (const { resolve } of group) resolve();
       if (sync) this.#anchor.note(lastNumber);
       if (this.#anchor.late) await this.#anchor.keep(this.id);
-      if (this.#space?.wrote(bytes)) void this.look();
+      if (this.#space?.wrote(bytes)) void this.look().then((room) => this.#tellCrowded(room));
     }
     // In the same turn as the last look at the queue, or a commit in between would wait for ever.
     this.#committing = undefined;
@@ -465,12 +477,14 @@ export class DatabaseStore implements Store, Component {
       await this.#giveRoom();
       await this.#probe();
     });
+    if (this.#database) await this.#doubt.look(this.#database);
     await this.#database?.close().catch((error: unknown) => {
       this.#log.debug("close failed", { error: describeError(error) });
     });
     this.#database = undefined;
     const open = this.#openDatabase(join(this.#dir, "db"), { createIfMissing: false });
     this.#database = await this.#asOurs(open);
+    await this.#doubt.settle(this.#database);
     await this.#noteDoubtful(this.#database);
     this.#state = "open";
     this.#log.info("store writable again");
