@@ -8,6 +8,7 @@ import type { Batch, Close, IdRange } from "../core/message.ts";
 import { markDuplicate, writePacketId } from "../core/publish-packet.ts";
 import { Wakeup } from "../core/wakeup.ts";
 import { toBatch } from "./batch.ts";
+import { type Flight, Flights, packetOf } from "./flights.ts";
 import type { Outbox } from "./port.ts";
 
 /** One connection, as the forwarder sees it; the session fits it. */
@@ -34,13 +35,7 @@ export interface ForwarderDeps {
   readonly log: Logger;
 }
 
-interface Flight {
-  readonly epoch: string;
-  readonly seq: number;
-  readonly packetId: number;
-  /** The packet with its id, ready to be sent again. */
-  readonly packet: Uint8Array;
-}
+type PackedFlight = Flight & { readonly packet: Uint8Array };
 
 /**
  * Moves messages from the outbox to the service, over one connection after the other.
@@ -56,11 +51,8 @@ export class Forwarder implements Component {
   readonly #options: ForwarderOptions;
   readonly #deps: ForwarderDeps;
   readonly #log: Logger;
-  /** Insertion order is sending order. */
-  readonly #inFlight = new Map<string, Flight>();
+  readonly #inFlight = new Flights();
   readonly #room = new Wakeup();
-  readonly #packetIds = new Set<number>();
-  #lastPacketId = 0;
   /** Moment up to which the rate is used up. */
   #paidUntilMs = 0;
   #resent = 0;
@@ -123,7 +115,7 @@ export class Forwarder implements Component {
   async #settleAcks(publisher: Publisher, signal: AbortSignal): Promise<void> {
     for await (const range of publisher.acks(signal)) {
       for (let seq = range.from; seq <= range.to; seq++) {
-        this.#land(`${range.epoch}-${seq}`);
+        this.#inFlight.land(range.epoch, seq);
       }
       this.#deps.outbox.settle([range]);
       this.#room.notify();
@@ -132,16 +124,18 @@ export class Forwarder implements Component {
 
   async #sendAll(publisher: Publisher, signal: AbortSignal): Promise<void> {
     this.#resend(publisher);
+    // Two halves take turns: while one is on its way, the other is made ready.
+    const half = Math.ceil(this.#options.window / 2);
     while (!signal.aborted) {
       const free = this.#options.window - this.#inFlight.size;
       if (free <= 0) {
         await this.#room.wait(signal);
         continue;
       }
-      const messages = await this.#paced(free, signal);
+      const messages = await this.#paced(Math.min(free, half), signal);
       const batch = await this.#deps.outbox.take({ messages, bytes: limits.batchBytes }, signal);
       if (batch.count === 0) return; // Aborted, or the outbox has stopped.
-      this.#track(batch);
+      this.#inFlight.add(batch);
       // Taken is tracked: if the connection has ended meanwhile, the next one resends it.
       if (!signal.aborted) publisher.send(batch);
     }
@@ -149,10 +143,10 @@ export class Forwarder implements Component {
 
   #resend(publisher: Publisher): void {
     if (this.#inFlight.size === 0) return;
-    const flights = [...this.#inFlight.values()];
+    const flights = this.#inFlight.all().map((flight) => ({ ...flight, packet: packetOf(flight) }));
     this.#resent += flights.length;
     this.#log.info("sending again what was in flight", { messages: flights.length });
-    let part: Flight[] = [];
+    let part: PackedFlight[] = [];
     let bytes = 0;
     for (const flight of flights) {
       if (part.length > 0 && bytes + flight.packet.length > limits.batchBytes) {
@@ -166,43 +160,13 @@ export class Forwarder implements Component {
     this.#sendAgain(publisher, part);
   }
 
-  #sendAgain(publisher: Publisher, flights: readonly Flight[]): void {
+  #sendAgain(publisher: Publisher, flights: readonly PackedFlight[]): void {
     for (const { packet } of flights) markDuplicate(packet, 0);
     const batch = toBatch(flights);
     flights.forEach(({ packetId }, i) => {
       writePacketId(batch.bytes, batch.packetIdAt[i] as number, packetId);
     });
     publisher.send(batch);
-  }
-
-  #track(batch: Batch): void {
-    let i = 0;
-    for (const { epoch, from, to } of batch.ids) {
-      for (let seq = from; seq <= to; seq++, i++) {
-        const packetId = this.#nextPacketId();
-        writePacketId(batch.bytes, batch.packetIdAt[i] as number, packetId);
-        const packet = batch.bytes.subarray(batch.offsets[i], batch.offsets[i + 1]);
-        this.#inFlight.set(`${epoch}-${seq}`, { epoch, seq, packetId, packet });
-        this.#packetIds.add(packetId);
-      }
-    }
-    assert(i === batch.count, "a batch names each of its packets");
-  }
-
-  #land(id: string): void {
-    const flight = this.#inFlight.get(id);
-    if (!flight) return;
-    this.#inFlight.delete(id);
-    this.#packetIds.delete(flight.packetId);
-  }
-
-  /** Ids go round; the window is far smaller than the circle, but stragglers may still hold some. */
-  #nextPacketId(): number {
-    assert(this.#packetIds.size < limits.forwarderPacketIds, "there is a free packet id");
-    do {
-      this.#lastPacketId = (this.#lastPacketId % limits.forwarderPacketIds) + 1;
-    } while (this.#packetIds.has(this.#lastPacketId)); // [MQTT-2.3.1-2]
-    return this.#lastPacketId;
   }
 
   /** How many messages may go now; waits until at least one may. */
