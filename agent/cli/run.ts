@@ -20,6 +20,8 @@ export interface Runnable extends Component {
   reload?(loaded: LoadedConfig): Promise<void>;
   /** Rejects or resolves when the agent ends by itself. */
   readonly ended?: Promise<void>;
+  /** Resolves when it is to be stopped and built anew: its store can be opened now. */
+  readonly again?: Promise<void>;
 }
 
 export type AgentFactory = (
@@ -73,29 +75,41 @@ export async function runAgent(
   createAgent: AgentFactory,
 ): Promise<ExitStatus> {
   const load = (): LoadedConfig => loadConfig(configSources(options, context));
-  const agent = await createAgent(
-    {
-      loaded: load(),
-      version: context.version,
-      safeMode: !options.noSafeMode,
-      acceptSessionChange: options.acceptSessionChange,
-    },
-    context,
-  );
-  const ended = agent.ended ?? new Promise<void>(() => undefined);
+  for (;;) {
+    const agent = await createAgent(
+      {
+        loaded: load(),
+        version: context.version,
+        safeMode: !options.noSafeMode,
+        acceptSessionChange: options.acceptSessionChange,
+      },
+      context,
+    );
+    if ((await runOnce(agent, load, context)) === "end") return exit.done;
+  }
+}
+
+async function runOnce(
+  agent: Runnable,
+  load: () => LoadedConfig,
+  context: CliContext,
+): Promise<"end" | "again"> {
+  const never = new Promise<never>(() => undefined);
+  const ended = (agent.ended ?? never).then((): "end" => "end");
   ended.catch(() => undefined); // It may come while the agent still starts; it is awaited below.
+  const again = (agent.again ?? never).then((): "again" => "again");
   // Not the context's signal: that one asks for a stop, this one ends everything at once.
   const life = new AbortController();
   const offHangup = context.onHangup(() => void reload(agent, load, context));
   try {
     await agent.start(life.signal);
-    await Promise.race([aborted(context.signal), ended]);
+    const asked = aborted(context.signal).then((): "end" => "end");
+    return await Promise.race([asked, ended, again]);
   } finally {
     offHangup();
     await stop(agent, context);
     life.abort();
   }
-  return exit.done;
 }
 
 async function reload(agent: Runnable, load: () => LoadedConfig, context: CliContext) {

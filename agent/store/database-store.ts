@@ -102,6 +102,7 @@ export class DatabaseStore implements Store, Component {
   #waiting: Waiting[] = [];
   #committing: Promise<void> | undefined;
   #looking: Promise<Room | undefined> | undefined;
+  #lookAgain: Promise<Room | undefined> | undefined;
 
   constructor(options: DatabaseStoreOptions, deps: DatabaseStoreDeps) {
     const { dir, space } = options;
@@ -191,6 +192,7 @@ export class DatabaseStore implements Store, Component {
   async stop(): Promise<void> {
     if (this.#state === "new" || this.#state === "closed") return;
     while (this.#committing !== undefined) await this.#committing;
+    await this.#lookAgain;
     await this.#looking;
     if (this.#state === "failed" && this.#doubt.any) await this.#reopened();
     const wasOpen = this.#state === "open";
@@ -269,10 +271,18 @@ export class DatabaseStore implements Store, Component {
 
   /** Measures what is used and free. Undefined: there is nothing to watch, or no answer. */
   look(): Promise<Room | undefined> {
-    this.#looking ??= this.#look().finally(() => {
-      this.#looking = undefined;
+    if (this.#looking === undefined) {
+      this.#looking = this.#look().finally(() => {
+        this.#looking = undefined;
+      });
+      return this.#looking;
+    }
+    // What is under way may have asked already; whoever comes meanwhile shares the next one.
+    this.#lookAgain ??= this.#looking.then(() => {
+      this.#lookAgain = undefined;
+      return this.look();
     });
-    return this.#looking;
+    return this.#lookAgain;
   }
 
   /** Syncs the anchor, and makes the ballast again when there is room for it. Never throws. */
@@ -287,6 +297,11 @@ export class DatabaseStore implements Store, Component {
       () => this.#log.info("ballast made again"),
       (error: unknown) => this.#log.debug("no ballast", { error: describeError(error) }),
     );
+  }
+
+  /** The name of the folder with the last damaged database; null: there is none. */
+  async aside(): Promise<string | null> {
+    return (await this.#opening.aside()) ?? null;
   }
 
   /** Deletes the damaged store that is set aside; false: there is none. */
@@ -398,7 +413,9 @@ export class DatabaseStore implements Store, Component {
       for (const { resolve } of group) resolve();
       if (sync) this.#anchor.note(lastNumber);
       if (this.#anchor.late) await this.#anchor.keep(this.id);
-      if (this.#space?.wrote(bytes)) void this.look().then((room) => this.#tellCrowded(room));
+      if (this.#space?.wrote(bytes) && this.#looking === undefined) {
+        void this.look().then((room) => this.#tellCrowded(room));
+      }
     }
     // In the same turn as the last look at the queue, or a commit in between would wait for ever.
     this.#committing = undefined;

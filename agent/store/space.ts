@@ -20,7 +20,7 @@ export interface FreeSpace {
 export interface Room {
   readonly usedBytes: number;
   readonly freeBytes: number;
-  /** So much should go for all to be well; 0: nothing. */
+  /** So many bytes should go; 0: all is well. */
   readonly overBytes: number;
   /** Nothing new is taken: the quota or the floor is reached. */
   readonly short: boolean;
@@ -84,8 +84,8 @@ export class Space {
   /** Bytes that may still be written before a limit. */
   #left({ usedBytes, freeBytes }: Room): number {
     const { quotaBytes, keepFreeBytes } = this.#options;
-    const reserve = reserveOf(this.#options);
-    return Math.max(0, Math.min(quotaBytes - reserve - usedBytes, freeBytes - keepFreeBytes));
+    const half = reserveOf(this.#options) / 2;
+    return Math.max(0, Math.min(quotaBytes - half - usedBytes, freeBytes - keepFreeBytes));
   }
 }
 
@@ -97,17 +97,17 @@ export function judge(
   wasShort: boolean,
 ): Room {
   const { quotaBytes, keepFreeBytes, keepFreeInodes } = options;
-  const reserve = reserveOf(options);
-  const overQuota = usedBytes - (quotaBytes - reserve);
+  const half = reserveOf(options) / 2;
+  const overQuota = usedBytes - (quotaBytes - half);
   const underFloor = keepFreeBytes - free.bytes;
-  const fewInodes = free.inodes !== undefined && free.inodes < keepFreeInodes;
-  const slack = wasShort ? Math.min(MB, reserve / 8) : 0;
   const over = Math.max(overQuota, underFloor);
+  const fewInodes = free.inodes !== undefined && free.inodes < keepFreeInodes;
   return {
     usedBytes,
     freeBytes: free.bytes,
-    overBytes: Math.max(0, over + (over > 0 ? reserve / 4 : 0)),
-    short: over + slack > 0 || fewInodes,
+    // Room is made before it is short, so that lanes that may drop need not refuse.
+    overBytes: Math.max(0, over + half),
+    short: over + (wasShort ? half / 2 : 0) > 0 || fewInodes,
   };
 }
 

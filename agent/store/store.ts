@@ -32,7 +32,7 @@
  */
 
 export type { MissingCounter } from "./damage.ts";
-export { DatabaseStore } from "./database-store.ts";
+export { DatabaseStore, type DatabaseStoreOptions } from "./database-store.ts";
 export { jsonCodec } from "./json-codec.ts";
 export { type KeyValueOpener, openLevel } from "./level.ts";
 export type { Codec, CommitOptions, Store, Table, Write } from "./port.ts";

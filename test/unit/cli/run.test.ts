@@ -56,6 +56,29 @@ describe("run", () => {
     expect(context.clock.sleeping).toBe(0);
   });
 
+  test("an agent whose store can be opened now is stopped and built anew", async () => {
+    const seen: string[] = [];
+    let made = 0;
+    const recoverable = Promise.withResolvers<void>();
+    const create: AgentFactory = async () => {
+      const n = ++made;
+      return {
+        name: "agent",
+        start: async () => void seen.push(`start ${n}`),
+        stop: async () => void seen.push(`stop ${n}`),
+        ...(n === 1 && { again: recoverable.promise }),
+      };
+    };
+    const context = world({ env: await settings() });
+    const done = runAgent(plain, context, create);
+    await waitFor(() => seen.includes("start 1"));
+    recoverable.resolve();
+    await waitFor(() => seen.includes("start 2"));
+    context.terminate();
+    expect(await done).toBe(0);
+    expect(seen).toEqual(["start 1", "stop 1", "start 2", "stop 2"]);
+  });
+
   test("a wrong configuration never makes an agent", async () => {
     const { create, given } = fakeAgent();
     const env = { ...(await settings()), HOLDFAST_SERVICE__KEEPALIVE_S: "1" };
