@@ -155,7 +155,7 @@ export async function createAgent(
     { dir: options.controlDir(config), identity: () => `${store.id} ${bootId}` },
     (error) => log.warn("volatile log not written", { error: describeError(error) }),
   );
-  const outbox = new DurableOutbox(options.outboxOptions(config, bootId), {
+  const outbox = new DurableOutbox(options.outboxOptions(config, bootId, who), {
     store,
     volatileLog,
     clock,
@@ -166,6 +166,7 @@ export async function createAgent(
   const schedule = new Schedule({}, { clock, log });
   const watch = new Watch({ store, outbox, alarms });
   schedule.every("watch", WATCH_EVERY_MS, async () => watch.look());
+  schedule.every("outbox", WATCH_EVERY_MS, () => outbox.tidy());
   const host = new Host(
     {
       enabled: config.plugins.enabled,

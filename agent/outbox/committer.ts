@@ -9,8 +9,9 @@ import { Deque } from "./deque.ts";
 import type { Entry, StoredRecord } from "./entry.ts";
 import type { Lane } from "./lane.ts";
 import { persistDelayMs, type RecentLatency } from "./latency.ts";
+import type { Losses } from "./losses.ts";
 import type { Records } from "./records.ts";
-import type { SettleNotes } from "./settle-notes.ts";
+import type { LetGo, SettleNotes } from "./settle-notes.ts";
 
 export interface CommitterOptions {
   readonly epoch: string;
@@ -26,6 +27,7 @@ export interface CommitterDeps {
   readonly latency: RecentLatency;
   readonly onStored: (entry: Entry) => void;
   readonly notes: SettleNotes;
+  readonly losses: Pick<Losses, "takeWrites" | "committed">;
   /** Says whether the entry still waits for the service or was refused. */
   readonly onRefused: (entry: Entry, error: HoldfastError) => "wait" | "refused";
 }
@@ -55,6 +57,7 @@ export class Committer {
   /** Entries of `pending` that went since it was looked through, at most. */
   #forgotten = 0;
   #settlements = 0;
+  #lettingGo = false;
   #firstSettledMs = 0;
   #notBeforeMs = 0;
   #online = false;
@@ -109,14 +112,27 @@ export class Committer {
     this.persisted += messages;
   }
 
-  /** A message of this record was settled or dropped; to be noted on disk, a little later. */
+  /** Messages of this record were settled; to be noted on disk, a little later. */
   noteGone(record: StoredRecord): void {
+    this.#touched.add(record);
+    this.#deps.notes.add(record.number, record.gone);
+    this.noteChange();
+  }
+
+  /** Messages of this record were let go: with the next commit, whatever that is for. */
+  noteLetGo(record: StoredRecord, letGo: LetGo): void {
+    this.#touched.add(record);
+    this.#deps.notes.addLetGo(record.number, letGo);
+    this.#lettingGo = true;
+    this.noteChange();
+  }
+
+  /** Ledger or losses have something to write. */
+  noteChange(): void {
     if (this.#settlements++ === 0) {
       this.#firstSettledMs = this.#deps.clock.monotonicMs();
       this.#wakeup.notify();
     }
-    this.#touched.add(record);
-    this.#deps.notes.add(record.number, record.gone);
     if (this.#settlements === this.#options.settleEvery) this.#wakeup.notify();
   }
 
@@ -169,7 +185,7 @@ export class Committer {
     const { store, records, notes } = this.#deps;
     const now = this.#deps.clock.monotonicMs();
     const group = this.#dueEntries(now);
-    const settling = this.#settlementsDueMs() <= now;
+    const settling = this.#settlementsDueMs() <= now || this.#lettingGo;
     if (settling) this.#collectSettlements();
     const made = pack(group).map((entries) => records.write(entries, this.#options.epoch));
     const writes = [...this.#unwritten.values(), ...made];
@@ -180,6 +196,7 @@ export class Committer {
       return;
     }
     this.#unwritten.clear();
+    this.#deps.losses.committed();
     if (settling) notes.committed();
     this.persisted += group.length;
     for (const entry of group) {
@@ -216,8 +233,10 @@ export class Committer {
       else records.ledger.markMessages(record.number, record.gone);
     }
     for (const write of records.ledger.takeWrites()) this.#keep(write);
+    for (const write of this.#deps.losses.takeWrites()) this.#keep(write);
     this.#touched.clear();
     this.#settlements = 0;
+    this.#lettingGo = false;
   }
 
   #keep(write: Write): void {

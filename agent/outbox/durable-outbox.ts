@@ -18,14 +18,17 @@ import { ulid } from "../core/random.ts";
 import { Wakeup } from "../core/wakeup.ts";
 import type { Store, VolatileLog } from "../store/store.ts";
 import { emptyBatch, toBatch } from "./batch.ts";
+import { cloudEventSource, encodeCloudEvent } from "./cloudevents.ts";
 import { Committer } from "./committer.ts";
 import { type Entry, provenAgeMs, type StoredRecord } from "./entry.ts";
+import { type GapOptions, GapReporter } from "./gap-reporter.ts";
 import { Lane, type LaneOptions } from "./lane.ts";
 import { RecentLatency } from "./latency.ts";
+import { type Loss, Losses, type LossReason } from "./losses.ts";
 import type { Outbox, OutboxPage, OutboxStats, Reservation, Staged } from "./port.ts";
 import type { RecordTime } from "./record.ts";
-import { Records } from "./records.ts";
-import { SettleNotes } from "./settle-notes.ts";
+import { type Dropped, Records } from "./records.ts";
+import { type LetGo, SettleNotes } from "./settle-notes.ts";
 
 export interface OutboxOptions {
   readonly lanes: Readonly<Record<string, LaneOptions>>;
@@ -36,6 +39,10 @@ export interface OutboxOptions {
   /** Throws `topic_invalid` or `topic_too_long`. */
   readonly checkTopic: (topic: string) => void;
   readonly bootId: string;
+  /** The source of CloudEvents; needed where a lane has them. */
+  readonly clientId?: string;
+  /** Where gaps are reported to; without it they are only counted. */
+  readonly gaps?: GapOptions;
 }
 
 export interface OutboxDeps {
@@ -65,6 +72,8 @@ export class DurableOutbox implements Outbox, Component {
   #byPriority: Lane[] = [];
   readonly #records: Records;
   readonly #notes: SettleNotes;
+  readonly #losses: Losses;
+  readonly #gaps: GapReporter | undefined;
   readonly #committer: Committer;
   /** Those neither used nor released. */
   readonly #reservations = new Set<Reservation>();
@@ -73,6 +82,7 @@ export class DurableOutbox implements Outbox, Component {
   readonly #latency = new RecentLatency();
   readonly #readable = new Wakeup();
   #online = false;
+  #onlineSinceMs: number | undefined;
   #lastSeq = 0;
   #elided = 0;
   #state: "new" | "running" | "stopped" = "new";
@@ -86,6 +96,9 @@ export class DurableOutbox implements Outbox, Component {
     for (const [name, lane] of Object.entries(options.lanes)) this.#addLane(name, lane);
     this.#records = new Records(deps.store, this.#log);
     this.#notes = new SettleNotes(deps.volatileLog);
+    this.#losses = new Losses(deps.store);
+    const gapDeps = { ...deps, outbox: this, losses: this.#losses, log: this.#log };
+    this.#gaps = options.gaps && new GapReporter(options.gaps, gapDeps);
     this.#committer = new Committer(
       {
         epoch: this.epoch,
@@ -100,6 +113,7 @@ export class DurableOutbox implements Outbox, Component {
         latency: this.#latency,
         onStored: (entry) => this.#stored(entry),
         notes: this.#notes,
+        losses: this.#losses,
         onRefused: (entry, error) => this.#refused(entry, error),
       },
     );
@@ -107,12 +121,17 @@ export class DurableOutbox implements Outbox, Component {
 
   async start(): Promise<void> {
     if (this.#state !== "new") return;
-    const noted = await this.#records.load(
+    await this.#losses.load(this.#clock.monotonicMs());
+    const { changed, losses } = await this.#records.load(
       (name) => this.#lanes.get(name) ?? this.#addLane(name, ORPHAN_LANE),
       this.#notes.read(),
     );
-    for (const record of noted) this.#committer.noteGone(record);
+    for (const { record, letGo } of changed) {
+      for (const part of letGo) this.#committer.noteLetGo(record, part);
+      this.#committer.noteGone(record);
+    }
     this.#notes.restart();
+    for (const loss of losses) this.countLoss(loss);
     for (const lane of this.#lanes.values()) {
       if (lane.messages > 0) {
         this.#log.info("backlog found", { lane: lane.name, messages: lane.messages });
@@ -136,7 +155,7 @@ export class DurableOutbox implements Outbox, Component {
     const lane = this.#laneOf(message);
     const earlier = message.producerId === undefined ? undefined : lane.earlier(message.producerId);
     if (earlier !== undefined) return earlier;
-    const packet = this.#encode(message);
+    const packet = this.#encode(lane, message);
     if (this.#committer.unsafeBytes + packet.length > UNSAFE_BYTES) {
       throw new HoldfastError("too_many", "Too many messages wait for the disk at once.");
     }
@@ -171,7 +190,7 @@ export class DurableOutbox implements Outbox, Component {
 
   stage(message: OutgoingMessage, reservation?: Reservation): Staged {
     const lane = this.#laneOf(message);
-    const packet = this.#encode(message);
+    const packet = this.#encode(lane, message);
     const reserved =
       reservation !== undefined &&
       this.#reservations.has(reservation) &&
@@ -240,8 +259,38 @@ export class DurableOutbox implements Outbox, Component {
   }
 
   setOnline(online: boolean): void {
+    if (online !== this.#online)
+      this.#onlineSinceMs = online ? this.#clock.monotonicMs() : undefined;
     this.#online = online;
     this.#committer.setOnline(online);
+  }
+
+  /** Something was lost that must be reported (I13); it is on disk within a second. */
+  countLoss(loss: Loss): void {
+    this.#losses.count(loss, this.#clock.monotonicMs());
+    this.#committer.noteChange();
+  }
+
+  /**
+   * Lets the oldest messages go, of the least important lanes first, until so many bytes are free;
+   * lanes that refuse keep theirs. Gives the bytes of what it let go: the disk has them back after
+   * a commit and a compaction.
+   */
+  makeRoom(bytes: number, reason: "quota"): number {
+    let freed = 0;
+    for (const lane of [...this.#byPriority].reverse()) {
+      if (lane.options.whenFull !== "drop-oldest") continue;
+      const before = lane.bytes;
+      while (freed + before - lane.bytes < bytes && this.#dropOldest(lane, reason)) {}
+      freed += before - lane.bytes;
+    }
+    return freed;
+  }
+
+  /** What is to be done now and then: reports gaps. Called every few seconds. */
+  async tidy(): Promise<void> {
+    if (this.#state !== "running") return;
+    await this.#gaps?.report(this.#onlineSinceMs);
   }
 
   /** What waits on disk; messages younger than the persist delay are not in it yet. */
@@ -291,9 +340,10 @@ export class DurableOutbox implements Outbox, Component {
     );
   }
 
-  #encode(message: OutgoingMessage): Uint8Array {
+  /** The packet of the next message. */
+  #encode(lane: Lane, message: OutgoingMessage): Uint8Array {
     this.#options.checkTopic(message.topic);
-    const { payload } = message;
+    const payload = this.#envelope(lane, message);
     if (payload.length > limits.payloadBytes) {
       const text = `The payload has ${payload.length} bytes; the service takes ${limits.payloadBytes}.`;
       throw new HoldfastError("payload_too_large", text, { details: { bytes: payload.length } });
@@ -306,35 +356,56 @@ export class DurableOutbox implements Outbox, Component {
     return encodePublish(message.topic, payload).bytes;
   }
 
+  #envelope({ name, options }: Lane, { topic, payload }: OutgoingMessage): Uint8Array {
+    if (options.payload !== "cloudevents") return payload;
+    return encodeCloudEvent({
+      id: messageId(this.epoch, this.#lastSeq + 1),
+      source: cloudEventSource(this.#options.clientId ?? ""),
+      type: `holdfast.${name}`,
+      subject: topic,
+      timeMs: this.#clock.trusted() ? this.#clock.wallMs() : undefined,
+      payload,
+    });
+  }
+
   #makeRoom(lane: Lane, bytes: number): void {
     // What could not fit in an empty lane must not empty it.
     const drops = lane.options.whenFull === "drop-oldest" && lane.couldHold(1, bytes);
     while (!lane.hasRoomFor(1, bytes)) {
-      if (drops && this.#dropOldest(lane)) continue;
+      if (drops && this.#dropOldest(lane, "full")) continue;
       const text = `The lane ${lane.name} is full: ${lane.messages} messages, ${lane.bytes} bytes.`;
       throw new HoldfastError("lane_full", text, { details: { lane: lane.name } });
     }
   }
 
   /** False when nothing may be dropped: all the rest is in flight, promised or not yet accepted. */
-  #dropOldest(lane: Lane): boolean {
+  #dropOldest(lane: Lane, reason: LossReason): boolean {
     if (lane.mustLoad) {
       const record = lane.shiftStored() as StoredRecord;
-      const dropped = this.#records.dropUnheld(record);
-      if (dropped > 0) this.#committer.noteGone(record);
-      lane.countDropped("full", dropped);
+      this.#droppedUnread(this.#records.dropUnheld(record), reason);
       return true;
     }
     const entry = lane.peek();
     if (entry?.place !== "stored") return false;
     lane.shift();
-    this.#drop(entry, "full");
+    this.#drop(entry, reason);
     return true;
   }
 
-  #drop(entry: Entry, reason: string): void {
-    entry.lane.countDropped(reason, 1);
-    this.#letGo(entry);
+  #drop(entry: Entry, reason: LossReason): void {
+    const { lane, packet, epoch, seq, acceptedAt } = entry;
+    lane.countDropped(reason, 1);
+    const end = { id: messageId(epoch, seq), at: Math.round(acceptedAt.wallMs) };
+    const loss = { messages: 1, bytes: packet.length, from: end, to: end, exact: true };
+    this.countLoss({ lane: lane.name, reason, ...loss });
+    this.#letGo(entry, reason);
+  }
+
+  #droppedUnread({ record, mask, loss }: Dropped, reason: LossReason): void {
+    if (loss.messages === 0) return;
+    record.lane.countDropped(reason, loss.messages);
+    this.countLoss({ lane: record.lane.name, reason, ...loss });
+    this.#committer.noteLetGo(record, { why: reason, mask });
   }
 
   #newEntry(
@@ -439,7 +510,7 @@ export class DurableOutbox implements Outbox, Component {
     try {
       const { entries, damaged } = await this.#records.read(lane);
       for (const entry of entries) lane.loaded.push(entry);
-      for (const record of damaged) this.#committer.noteGone(record);
+      for (const dropped of damaged) this.#droppedUnread(dropped, "damage");
       lane.unreadableUntilMs = 0;
     } catch (error) {
       if (lane.unreadableUntilMs === 0) {
@@ -467,18 +538,18 @@ export class DurableOutbox implements Outbox, Component {
     this.#letGo(entry);
   }
 
-  /** The message is not ours any more: settled or dropped. */
-  #letGo(entry: Entry): void {
+  /** The message is not ours any more: settled, or let go for a reason. */
+  #letGo(entry: Entry, why?: LetGo["why"]): void {
     assert(entry.place !== "gone", "a message goes once");
     const { lane, record } = entry;
     lane.messages--;
     lane.bytes -= entry.packet.length;
     const stored = entry.place === "stored";
     entry.place = "gone";
-    if (stored && record) {
-      this.#records.markGone(entry, record);
-      this.#committer.noteGone(record);
-    }
+    if (!stored || !record) return;
+    this.#records.markGone(entry, record);
+    if (why) this.#committer.noteLetGo(record, { why, mask: 1 << entry.indexInRecord });
+    else this.#committer.noteGone(record);
   }
 
   /** The disk has it. */

@@ -18,6 +18,10 @@ export interface StoredRecord {
   /** In the lane's `stored` queue now. */
   queued: boolean;
   readonly time: RecordTime;
+  /** Of its first and last message. */
+  readonly epoch: string;
+  readonly firstSeq: number;
+  readonly lastSeq: number;
 }
 
 /** A message in memory. */

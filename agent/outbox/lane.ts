@@ -10,6 +10,11 @@ export interface LaneOptions {
   /** Lifetime of a message without one of its own; 0 is none. */
   readonly ttlMs: number;
   readonly whenFull: "drop-oldest" | "refuse";
+  /** Weight in draining among lanes of one priority; 1 where it is not set. */
+  readonly share?: number;
+  /** latest: a message replaces the one before it of the same key, unless that one is in flight. */
+  readonly keep?: "all" | "latest";
+  readonly payload?: "raw" | "cloudevents";
 }
 
 /** Producer ids remembered for safe retries. */

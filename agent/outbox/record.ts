@@ -50,6 +50,14 @@ export interface RecordHead {
   readonly packetBytes: number;
 }
 
+/** What a listing keeps of a record. */
+export interface RecordSummary extends RecordHead {
+  readonly firstSeq: number;
+  readonly lastSeq: number;
+  /** Those messages that have a producer's id. */
+  readonly producers: readonly { readonly seq: number; readonly producerId: string }[];
+}
+
 export interface OutboxRecord extends RecordHead {
   readonly messages: readonly RecordMessage[];
 }
@@ -90,9 +98,23 @@ export function encodeRecord(
   return writer.done();
 }
 
-/** What a scan needs, without the messages. Throws `store_damaged`. */
-export function decodeRecordHead(bytes: Uint8Array): RecordHead {
-  return readHead(new Reader(bytes));
+/** What a scan needs, without the packets. Throws `store_damaged`. */
+export function decodeRecordSummary(bytes: Uint8Array): RecordSummary {
+  const reader = new Reader(bytes);
+  const head = readHead(reader);
+  const producers: { seq: number; producerId: string }[] = [];
+  let firstSeq = 0;
+  let lastSeq = 0;
+  for (let i = 0; i < head.count; i++) {
+    lastSeq = reader.u48();
+    if (i === 0) firstSeq = lastSeq;
+    reader.skip(4 + 8);
+    reader.skip(reader.u8());
+    const producerId = reader.text();
+    if (producerId !== "") producers.push({ seq: lastSeq, producerId });
+    reader.skip(reader.u32());
+  }
+  return { ...head, firstSeq, lastSeq, producers };
 }
 
 /** Throws `store_damaged` for anything that `encodeRecord` did not make. */
@@ -214,8 +236,13 @@ class Reader {
     return this.#buffer.toString("latin1", at, at + length);
   }
 
+  skip(length: number): void {
+    this.#advance(length);
+  }
+
   text(): string {
     const length = this.u8();
+    if (length === 0) return "";
     const at = this.#advance(length);
     return this.#buffer.toString("utf8", at, at + length);
   }

@@ -6,19 +6,24 @@ import type { Codec, Store, Table, Write } from "../store/store.ts";
 import type { Entry, StoredRecord } from "./entry.ts";
 import type { Lane } from "./lane.ts";
 import { hex, Ledger } from "./ledger.ts";
+import { type Found, Listing } from "./listing.ts";
+import type { Loss } from "./losses.ts";
+import { allOf, bits } from "./masks.ts";
 import type { OutboxPage, WaitingMessage } from "./port.ts";
-import {
-  decodeRecord,
-  decodeRecordHead,
-  encodeRecord,
-  type OutboxRecord,
-  type RecordMessage,
-} from "./record.ts";
+import { decodeRecord, encodeRecord, type OutboxRecord, type RecordMessage } from "./record.ts";
+import type { Noted } from "./settle-notes.ts";
 
 const rawCodec: Codec<Uint8Array> = { encode: (value) => value, decode: (bytes) => bytes };
 /** Records that one look at the disk reads for a lane: at most 512 messages. */
 const RECORDS_PER_READ = 16;
 const CURSOR = /^([^/]+)\/([0-9a-f]{12})\/(\d{1,2})$/;
+
+/** Messages of one record that were let go unread; where some were gone, the ends are the record's. */
+export interface Dropped {
+  readonly record: StoredRecord;
+  readonly mask: number;
+  readonly loss: Omit<Loss, "lane" | "reason">;
+}
 
 /** The records of the outbox on disk: making, listing, reading, letting go. */
 export class Records {
@@ -34,37 +39,12 @@ export class Records {
     this.#log = log;
   }
 
-  /**
-   * Lists what is on disk into the lanes, in the order of record numbers. `noted` says which
-   * messages were settled besides what the ledger knows; gives the records of which that is true.
-   */
-  async load(
-    laneOf: (name: string) => Lane,
-    noted: ReadonlyMap<number, number>,
-  ): Promise<StoredRecord[]> {
+  /** Lists what is on disk into the lanes, in the order of record numbers. */
+  async load(laneOf: (name: string) => Lane, noted: Noted): Promise<Found> {
     await this.ledger.load();
     this.#store.noteNumber(this.ledger.highest);
-    const changed: StoredRecord[] = [];
-    const lanes = new Set<Lane>();
-    let cursor = "";
-    // Lane by lane, each from the ledger's head on, so that deleted records are not stepped over.
-    for (;;) {
-      const first = await this.#first(cursor);
-      if (first === undefined) return changed;
-      const lane = laneOf(laneName(first));
-      lanes.add(lane);
-      const gt = `${lane.name}/${hex(this.ledger.through)}`;
-      const lte = `${lane.name}/\x7f`;
-      for await (const [key, value] of this.#table.range({
-        gt,
-        lte,
-        limit: Number.POSITIVE_INFINITY,
-      })) {
-        const record = this.#list(lane, key, value, noted);
-        if (record) changed.push(record);
-      }
-      cursor = lte;
-    }
+    const deps = { table: this.#table, ledger: this.ledger, store: this.#store, log: this.#log };
+    return new Listing({ laneOf, noted }, deps).run();
   }
 
   /** The write of one record with these messages of one lane, which become its entries. */
@@ -91,6 +71,9 @@ export class Records {
         heldBytes: packetBytes,
         queued: false,
         time,
+        epoch,
+        firstSeq: first.seq,
+        lastSeq: (entries.at(-1) as Entry).seq,
       };
       entries.forEach((entry, index) => {
         entry.record = record;
@@ -107,12 +90,12 @@ export class Records {
    * Reads the next records of a lane. What is damaged or missing is counted and let go; when the
    * disk cannot be read now, nothing is and it throws.
    */
-  async read(lane: Lane): Promise<{ entries: Entry[]; damaged: StoredRecord[] }> {
+  async read(lane: Lane): Promise<{ entries: Entry[]; damaged: Dropped[] }> {
     const batch: StoredRecord[] = [];
     while (batch.length < RECORDS_PER_READ) {
       const record = lane.shiftStored();
       if (!record) break;
-      batch.push(record);
+      if (!this.isWhollyGone(record)) batch.push(record);
     }
     let read: (OutboxRecord | undefined)[];
     try {
@@ -122,15 +105,17 @@ export class Records {
       throw error;
     }
     const entries: Entry[] = [];
-    const damaged: StoredRecord[] = [];
+    const damaged: Dropped[] = [];
     batch.forEach((stored, i) => {
       const record = read[i];
       if (record) {
         entries.push(...toEntries(stored, record));
         return;
       }
-      lane.countDropped("damage", this.dropUnheld(stored));
-      damaged.push(stored);
+      const dropped = this.dropUnheld(stored);
+      if (dropped.loss.messages === 0) return; // All of it was let go while it was read.
+      this.#log.error("record not readable", { lane: lane.name, number: stored.number });
+      damaged.push(dropped);
     });
     return { entries, damaged };
   }
@@ -142,8 +127,8 @@ export class Records {
     record.bytes -= entry.packet.length;
   }
 
-  /** Lets go of every message of the record that memory does not hold; says how many. */
-  dropUnheld(record: StoredRecord): number {
+  /** Lets go of every message of the record that memory does not hold. */
+  dropUnheld(record: StoredRecord): Dropped {
     const dropped = allOf(record.count) & ~record.gone & ~record.held;
     const messages = bits(dropped);
     const bytes = record.bytes - record.heldBytes;
@@ -151,7 +136,12 @@ export class Records {
     record.bytes -= bytes;
     record.lane.messages -= messages;
     record.lane.bytes -= bytes;
-    return messages;
+    const end = (seq: number) => ({
+      id: messageId(record.epoch, seq),
+      at: Math.round(record.time.wallMs),
+    });
+    const ends = { from: end(record.firstSeq), to: end(record.lastSeq) };
+    return { record, mask: dropped, loss: { messages, bytes, ...ends, exact: true } };
   }
 
   /**
@@ -186,58 +176,14 @@ export class Records {
     return this.#table.del(`${record.lane.name}/${hex(record.number)}`);
   }
 
-  /** Not with a limit of one: a damaged record counts in it and is not given. */
-  async #first(after: string): Promise<string | undefined> {
-    const all = this.#table.range({ gt: after, limit: Number.POSITIVE_INFINITY });
-    for await (const [key] of all) return key;
-    return undefined;
-  }
-
-  /** Gives the record if it has lost messages that the ledger does not know of. */
-  #list(
-    lane: Lane,
-    key: string,
-    value: Uint8Array,
-    noted: ReadonlyMap<number, number>,
-  ): StoredRecord | undefined {
-    try {
-      const head = decodeRecordHead(value);
-      const { number, count, time } = head;
-      this.#store.noteNumber(number);
-      const known = this.ledger.mask(number);
-      const gone = known | ((noted.get(number) ?? 0) & allOf(count));
-      const bytes = gone === 0 ? head.packetBytes : bytesLeft(decodeRecord(value), gone);
-      const record = {
-        lane,
-        number,
-        count,
-        bytes,
-        gone,
-        held: 0,
-        heldBytes: 0,
-        queued: true,
-        time,
-      };
-      lane.messages += count - bits(gone);
-      lane.bytes += bytes;
-      if (!this.isWhollyGone(record)) lane.stored.push(record);
-      return gone === known ? undefined : record;
-    } catch (error) {
-      lane.countDropped("damage", 1);
-      this.#log.error("record not readable", { key, error: describeError(error) });
-      return undefined;
-    }
-  }
-
   async #read(record: StoredRecord): Promise<OutboxRecord | undefined> {
     const key = `${record.lane.name}/${hex(record.number)}`;
     try {
       const value = await this.#table.get(key);
       if (value !== undefined) return decodeRecord(value);
-      this.#log.error("record missing", { key });
     } catch (error) {
       if (!isHoldfastError(error, "store_damaged")) throw error;
-      this.#log.error("record not readable", { key, error: describeError(error) });
+      this.#log.debug("record damaged", { key, error: describeError(error) });
     }
     return undefined;
   }
@@ -286,24 +232,6 @@ function toEntries(stored: StoredRecord, record: OutboxRecord): Entry[] {
   return entries;
 }
 
-function bytesLeft({ messages }: OutboxRecord, gone: number): number {
-  return messages.reduce(
-    (sum, { packet }, i) => sum + ((gone & (1 << i)) === 0 ? packet.length : 0),
-    0,
-  );
-}
-
 function laneName(key: string): string {
   return key.slice(0, key.indexOf("/"));
-}
-
-/** The mask of the first `count` messages; 32 of them use the sign bit, which masks do not mind. */
-function allOf(count: number): number {
-  return count === 32 ? -1 : (1 << count) - 1;
-}
-
-function bits(mask: number): number {
-  let count = 0;
-  for (let rest = mask >>> 0; rest !== 0; rest = (rest & (rest - 1)) >>> 0) count++;
-  return count;
 }

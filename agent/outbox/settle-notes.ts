@@ -1,16 +1,36 @@
 import { crc32 } from "node:zlib";
 import type { VolatileLog } from "../store/store.ts";
+import type { LossReason } from "./losses.ts";
 
 /**
- * Which messages were settled, as notes of 12 bytes in a log that survives a kill of the process:
+ * Which messages were settled or let go, as notes of 12 bytes in a log that survives a kill of the process:
  * u48 record number, u32 mask of the messages that are gone, u16 check. The database learns of
  * settlements only once a second; without the notes a kill would repeat all of that.
  */
 const NOTE_BYTES = 12;
+/**
+ * What a policy let go is noted with the place of the reason here, from 1, above 44 bits of the
+ * number: after a kill it must be counted again, which what was settled must not.
+ */
+const WHYS = ["full", "ttl", "quota", "damage", "quarantine", "replaced"] as const;
+const NUMBERS = 2 ** 44;
 
-export interface Note {
+interface Note {
   readonly number: number;
   readonly mask: number;
+}
+
+/** Messages of one record that were let go: a loss, or not, because a newer one replaced them. */
+export interface LetGo {
+  readonly why: LossReason | "replaced";
+  readonly mask: number;
+}
+
+export interface Noted {
+  /** By record, all that is gone. */
+  readonly masks: ReadonlyMap<number, number>;
+  /** By record, what of it was let go. */
+  readonly letGo: ReadonlyMap<number, readonly LetGo[]>;
 }
 
 export class SettleNotes {
@@ -22,20 +42,28 @@ export class SettleNotes {
   }
 
   /** What earlier processes noted, by record; a torn or damaged note is left out. */
-  read(): ReadonlyMap<number, number> {
+  read(): Noted {
     const bytes = Buffer.from(this.#log.read());
     const masks = new Map<number, number>();
+    const letGo = new Map<number, LetGo[]>();
     for (let at = 0; at + NOTE_BYTES <= bytes.length; at += NOTE_BYTES) {
       const note = bytes.subarray(at, at + NOTE_BYTES);
       if (note.readUInt16BE(10) !== check(note)) break; // What follows a torn one is out of step.
-      const number = note.readUIntBE(0, 6);
-      masks.set(number, (masks.get(number) ?? 0) | note.readUInt32BE(6));
+      const number = note.readUIntBE(0, 6) % NUMBERS;
+      const why = WHYS[Math.floor(note.readUIntBE(0, 6) / NUMBERS) - 1];
+      const mask = note.readUInt32BE(6);
+      masks.set(number, (masks.get(number) ?? 0) | mask);
+      if (why) letGo.set(number, [...(letGo.get(number) ?? []), { why, mask }]);
     }
-    return masks;
+    return { masks, letGo };
   }
 
   add(number: number, mask: number): void {
     this.#waiting.push({ number, mask });
+  }
+
+  addLetGo(number: number, { why, mask }: LetGo): void {
+    this.#waiting.push({ number: number + (WHYS.indexOf(why) + 1) * NUMBERS, mask });
   }
 
   /** One write for all that was added. */

@@ -22,6 +22,7 @@ const INBOUND = { messages: 1_024, bytes: 8 * MB };
 export interface Topics {
   readonly health: string;
   readonly alarm: string;
+  readonly gap: string;
 }
 
 export interface Identity {
@@ -39,6 +40,7 @@ export function identity(config: Config): Identity {
     topics: {
       health: `${config.topics.up}/health/${clientId.device}`,
       alarm: `${config.topics.up}/alarm/${clientId.device}`,
+      gap: `${config.topics.up}/gap/${clientId.device}`,
     },
   };
 }
@@ -54,7 +56,10 @@ export function checkSupported(config: Config): void {
     if (/^wss?:/.test(endpoint)) missing.push(`the endpoint ${endpoint} (WebSocket)`);
   }
   for (const [name, lane] of Object.entries(config.outbox.lanes)) {
-    if (lane.payload !== "raw") missing.push(`outbox.lanes.${name}.payload = "${lane.payload}"`);
+    // A commander reads replies as they are (design 5); wrapped, no command would end for it.
+    if (name === "reply" && lane.payload !== "raw") {
+      missing.push(`outbox.lanes.reply.payload = "${lane.payload}"`);
+    }
   }
   if (missing.length === 0) return;
   const what = missing.join(", ");
@@ -112,7 +117,7 @@ export function sessionOptions(config: Config, { p2pTopic }: Identity): SessionO
   };
 }
 
-export function outboxOptions(config: Config, bootId: string): OutboxOptions {
+export function outboxOptions(config: Config, bootId: string, { topics }: Identity): OutboxOptions {
   const { outbox, service } = config;
   const lanes: Record<string, LaneOptions> = {};
   for (const [name, lane] of Object.entries(outbox.lanes)) {
@@ -122,6 +127,9 @@ export function outboxOptions(config: Config, bootId: string): OutboxOptions {
       maxBytes: Math.floor(lane.max_mb * MB),
       ttlMs: lane.ttl_s * 1_000,
       whenFull: lane.when_full,
+      share: lane.share,
+      keep: lane.keep,
+      payload: lane.payload,
     };
   }
   return {
@@ -130,6 +138,8 @@ export function outboxOptions(config: Config, bootId: string): OutboxOptions {
     settleEvery: outbox.settle_every,
     checkTopic: (topic) => checkPublishTopic(topic, service.topic_max),
     bootId,
+    clientId: config.device.client_id,
+    gaps: { topic: topics.gap, lane: "event" },
   };
 }
 

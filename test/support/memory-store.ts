@@ -33,6 +33,7 @@ export class MemoryStore implements Store {
   #waiting: Waiting[] = [];
   #writing = false;
   #failures = 0;
+  readonly #damaged = new Set<string>();
   #lastRecordNumber: number;
 
   constructor(content: ReadonlyMap<string, Uint8Array> = new Map(), lastRecordNumber = 0) {
@@ -45,14 +46,16 @@ export class MemoryStore implements Store {
     if (!/^[a-z_]{1,32}$/.test(name) || name === "meta") throw new Error(`bad table: ${name}`);
     const prefix = `${name}\0`;
     const live = this.#live;
+    const damagedKeys = this.#damaged;
     return {
       name,
       get: async (key) => {
         const bytes = live.get(prefix + key);
         await this.afterRead();
+        if (bytes && damagedKeys.has(prefix + key)) throw new HoldfastError("store_damaged");
         return bytes && codec.decode(bytes);
       },
-      async *range({ gt = "", lte = "\u{10ffff}", limit, reverse = false }) {
+      async *range({ gt = "", lte = "\u{10ffff}", limit, reverse = false, damaged }) {
         const keys = [...live.keys()]
           .filter((full) => full.startsWith(prefix))
           .map((full) => full.slice(prefix.length))
@@ -61,8 +64,10 @@ export class MemoryStore implements Store {
         if (reverse) keys.reverse();
         for (const key of keys.slice(0, limit)) {
           const bytes = live.get(prefix + key);
-          const value = bytes && decodeOrSkip(codec, bytes);
+          const broken = damagedKeys.has(prefix + key);
+          const value = bytes && !broken ? decodeOrSkip(codec, bytes) : undefined;
           if (value !== undefined) yield [key, value] as const;
+          else if (bytes) damaged?.(key);
         }
       },
       put: (key, value) => ({ table: name, key, value: codec.encode(value).slice() }),
@@ -93,14 +98,35 @@ export class MemoryStore implements Store {
     this.#failures = count;
   }
 
+  /** Values of these keys fail their seal from now on. */
+  damage(table: string, match: (key: string) => boolean): void {
+    for (const key of this.#keysOf(table, match)) this.#damaged.add(key);
+  }
+
+  /** These keys are gone without anybody having deleted them. */
+  lose(table: string, match: (key: string) => boolean): void {
+    for (const key of this.#keysOf(table, match)) {
+      this.#live.delete(key);
+      this.#synced.delete(key);
+    }
+  }
+
   /** What a power cut at this moment leaves: only what was synced. */
   afterPowerCut(): MemoryStore {
-    return new MemoryStore(this.#synced, this.#lastRecordNumber);
+    const store = new MemoryStore(this.#synced, this.#lastRecordNumber);
+    for (const key of this.#damaged) store.#damaged.add(key);
+    return store;
   }
 
   /** What a kill of the process at this moment leaves: everything written, synced or not. */
   afterKill({ lastRecordNumber = this.#lastRecordNumber } = {}): MemoryStore {
     return new MemoryStore(this.#live, lastRecordNumber);
+  }
+
+  #keysOf(table: string, match: (key: string) => boolean): string[] {
+    const prefix = `${table}\0`;
+    const keys = [...this.#live.keys()].filter((key) => key.startsWith(prefix));
+    return keys.filter((key) => match(key.slice(prefix.length)));
   }
 
   async #write(): Promise<void> {

@@ -34,6 +34,14 @@ export class MemoryVolatileLog {
     };
   }
 
+  /** What a kill at this moment leaves to the next process, however long this one goes on. */
+  copy(): MemoryVolatileLog {
+    const copy = new MemoryVolatileLog();
+    copy.#current = [...this.#current];
+    copy.#old = [...this.#old];
+    return copy;
+  }
+
   clear(): void {
     this.#current = [];
     this.#old = [];

@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { AssertionFailure } from "../../../agent/core/assert.ts";
 import { isHoldfastError } from "../../../agent/core/errors.ts";
-import { decodeRecord, decodeRecordHead, encodeRecord } from "../../../agent/outbox/record.ts";
+import { decodeRecord, decodeRecordSummary, encodeRecord } from "../../../agent/outbox/record.ts";
 
 const epoch = "01JD0000000000000000000000";
 const u48 = fc.integer({ min: 1, max: 2 ** 48 - 1 });
@@ -41,7 +41,7 @@ const sample = encodeRecord(
 /** Decodes; undefined for damage. Any other error is a failure of the test. */
 function decodeOrDamage(bytes: Uint8Array) {
   try {
-    return { head: decodeRecordHead(bytes), record: decodeRecord(bytes) };
+    return { head: decodeRecordSummary(bytes), record: decodeRecord(bytes) };
   } catch (error) {
     expect(isHoldfastError(error, "store_damaged"), String(error)).toBe(true);
     return undefined;
@@ -54,7 +54,11 @@ test("what is encoded comes back", () => {
       const bytes = encodeRecord(number, epoch, at, list);
       const packetBytes = list.reduce((sum, { packet }) => sum + packet.length, 0);
       const head = { number, epoch, time: at, count: list.length, packetBytes };
-      expect(decodeRecordHead(bytes)).toEqual(head);
+      const producers = list
+        .filter(({ producerId }) => producerId !== "")
+        .map(({ seq, producerId }) => ({ seq, producerId }));
+      const ends = { firstSeq: list[0]?.seq, lastSeq: list.at(-1)?.seq };
+      expect(decodeRecordSummary(bytes)).toEqual({ ...head, ...ends, producers });
       const decoded = decodeRecord(bytes);
       expect({
         ...decoded,

@@ -2,7 +2,11 @@
 import { silentLog } from "../../../agent/core/log.ts";
 import type { Batch, OutgoingMessage, Receipt } from "../../../agent/core/message.ts";
 import { decodePublish } from "../../../agent/core/publish-packet.ts";
-import { DurableOutbox, type LaneOptions } from "../../../agent/outbox/outbox.ts";
+import {
+  DurableOutbox,
+  type LaneOptions,
+  type OutboxOptions,
+} from "../../../agent/outbox/outbox.ts";
 import type { Store } from "../../../agent/store/store.ts";
 import { FakeClock } from "../../support/fake-clock.ts";
 import { MemoryStore } from "../../support/memory-store.ts";
@@ -25,6 +29,8 @@ export interface RigOptions<S extends Store> {
   readonly bootId?: string;
   readonly checkTopic?: (topic: string) => void;
   readonly seed?: number;
+  readonly gaps?: OutboxOptions["gaps"];
+  readonly clientId?: string;
 }
 
 export async function startRig<S extends Store = MemoryStore>(options: RigOptions<S> = {}) {
@@ -37,6 +43,8 @@ export async function startRig<S extends Store = MemoryStore>(options: RigOption
       settleEvery: 4_096,
       checkTopic: options.checkTopic ?? (() => undefined),
       bootId: options.bootId ?? "boot-1",
+      ...(options.gaps && { gaps: options.gaps }),
+      ...(options.clientId !== undefined && { clientId: options.clientId }),
     },
     {
       store,

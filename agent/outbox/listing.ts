@@ -1,0 +1,199 @@
+import { describeError } from "../core/errors.ts";
+import type { Logger } from "../core/log.ts";
+import { messageId } from "../core/message.ts";
+import type { Store, Table } from "../store/store.ts";
+import type { StoredRecord } from "./entry.ts";
+import type { Lane } from "./lane.ts";
+import { hex, type Ledger } from "./ledger.ts";
+import type { GapEnd, Loss } from "./losses.ts";
+import { allOf, bits } from "./masks.ts";
+import { NumberSet } from "./numbers.ts";
+import { decodeRecord, decodeRecordSummary, type OutboxRecord } from "./record.ts";
+import type { LetGo, Noted } from "./settle-notes.ts";
+
+/** What a start finds besides the records in the lanes. */
+export interface Found {
+  /** Records that lost messages of which the ledger does not know yet. */
+  readonly changed: readonly { readonly record: StoredRecord; readonly letGo: readonly LetGo[] }[];
+  /** Losses that no counter on disk has yet. */
+  readonly losses: readonly Loss[];
+}
+
+/** The longest run of missing numbers that is looked at; a hole like this is no hole any more. */
+const MOST_MISSING = 1_000_000;
+
+/**
+ * Lists the records on disk into their lanes, in the order of their numbers, and finds what is
+ * missing: a number that is neither listed nor in the ledger was damaged or lost.
+ *
+ * What was settled or let go by a process that was killed is in the notes; what was let go is
+ * counted now, because the counter of that process was never written.
+ */
+export class Listing {
+  readonly #table: Table<Uint8Array>;
+  readonly #ledger: Ledger;
+  readonly #store: Store;
+  readonly #log: Logger;
+  readonly #laneOf: (name: string) => Lane;
+  readonly #noted: Noted;
+  readonly #seen = new NumberSet();
+  readonly #changed: { record: StoredRecord; letGo: readonly LetGo[] }[] = [];
+  readonly #losses: Loss[] = [];
+  /** One string for all records of an epoch. */
+  readonly #epochs = new Map<string, string>();
+
+  constructor(
+    what: { readonly laneOf: (name: string) => Lane; readonly noted: Noted },
+    deps: {
+      readonly table: Table<Uint8Array>;
+      readonly ledger: Ledger;
+      readonly store: Store;
+      readonly log: Logger;
+    },
+  ) {
+    this.#laneOf = what.laneOf;
+    this.#noted = what.noted;
+    this.#table = deps.table;
+    this.#ledger = deps.ledger;
+    this.#store = deps.store;
+    this.#log = deps.log;
+  }
+
+  async run(): Promise<Found> {
+    let cursor = "";
+    // Lane by lane, each from the ledger's head on, so that deleted records are not stepped over.
+    for (;;) {
+      const first = await this.#first(cursor);
+      if (first === undefined) break;
+      const lane = this.#laneOf(laneName(first));
+      const gt = `${lane.name}/${hex(this.#ledger.through)}`;
+      const lte = `${lane.name}/\x7f`;
+      for await (const [key, value] of this.#range(gt, lte)) this.#list(lane, key, value);
+      cursor = lte;
+    }
+    this.#findMissing();
+    return { changed: this.#changed, losses: this.#losses };
+  }
+
+  /** Not with a limit of one: a damaged record counts in it and is not given. */
+  async #first(after: string): Promise<string | undefined> {
+    for await (const [key] of this.#range(after, undefined)) return key;
+    return undefined;
+  }
+
+  #range(gt: string, lte: string | undefined): AsyncIterable<readonly [string, Uint8Array]> {
+    return this.#table.range({
+      gt,
+      ...(lte !== undefined && { lte }),
+      limit: Number.POSITIVE_INFINITY,
+      damaged: (key) => this.#damaged(key),
+    });
+  }
+
+  #list(lane: Lane, key: string, value: Uint8Array): void {
+    try {
+      const head = decodeRecordSummary(value);
+      const { number, count, time, firstSeq, lastSeq } = head;
+      const known = this.#ledger.mask(number);
+      const noted = (this.#noted.masks.get(number) ?? 0) & allOf(count);
+      const gone = known | noted;
+      const whole = gone === 0 ? undefined : decodeRecord(value);
+      const bytes = whole ? bytesOf(whole, ~gone) : head.packetBytes;
+      const epoch = this.#epochs.get(head.epoch) ?? head.epoch;
+      this.#epochs.set(epoch, epoch);
+      const record: StoredRecord = {
+        ...{ lane, number, count, bytes, gone, held: 0, heldBytes: 0, queued: true, time },
+        ...{ epoch, firstSeq, lastSeq },
+      };
+      this.#seen.add(number);
+      this.#store.noteNumber(number);
+      lane.messages += count - bits(gone);
+      lane.bytes += bytes;
+      if (bits(gone) < count) lane.stored.push(record);
+      if (whole && gone !== known) this.#noteChange(record, whole, known);
+    } catch (error) {
+      this.#log.error("record not readable", { key, error: describeError(error) });
+      this.#damaged(key);
+    }
+  }
+
+  /** Settled or let go by the process before, in a note only. */
+  #noteChange(record: StoredRecord, whole: OutboxRecord, known: number): void {
+    const letGo: LetGo[] = [];
+    for (const { why, mask } of this.#noted.letGo.get(record.number) ?? []) {
+      const lost = mask & ~known & allOf(record.count);
+      if (lost === 0) continue;
+      letGo.push({ why, mask: lost });
+      if (why !== "replaced") {
+        this.#losses.push({ ...lossOf(whole, lost), lane: record.lane.name, reason: why });
+      }
+    }
+    this.#changed.push({ record, letGo });
+  }
+
+  /** Counted once, and then it is gone: the ledger learns of it with the next commit. */
+  #damaged(key: string): void {
+    const number = Number.parseInt(key.slice(key.indexOf("/") + 1), 16);
+    if (!Number.isSafeInteger(number) || number <= 0) return;
+    if (this.#seen.has(number) || this.#ledger.isGone(number)) return;
+    this.#seen.add(number);
+    this.#store.noteNumber(number);
+    const lane = this.#laneOf(laneName(key));
+    lane.countDropped("damage", 1);
+    this.#losses.push(damagedRecord(lane.name));
+    const record: StoredRecord = {
+      ...{ lane, number, count: 1, bytes: 0, gone: 1, held: 0, heldBytes: 0, queued: false },
+      ...{ time: { bootId: "", monotonicMs: 0, wallMs: 0, trusted: false } },
+      ...{ epoch: "", firstSeq: 0, lastSeq: 0 },
+    };
+    this.#changed.push({ record, letGo: [{ why: "damage", mask: 1 }] });
+  }
+
+  #findMissing(): void {
+    const last = Math.max(this.#seen.highest, this.#ledger.highest);
+    const first = Math.max(this.#ledger.through + 1, last - MOST_MISSING);
+    let missing = 0;
+    for (let number = first; number <= last; number++) {
+      if (this.#seen.has(number) || this.#ledger.isGone(number)) continue;
+      missing++;
+      this.#ledger.markRecord(number);
+      this.#losses.push(damagedRecord(null));
+    }
+    if (missing > 0) this.#log.error("records missing", { records: missing });
+  }
+}
+
+/** At least one message; which and how many cannot be told. */
+function damagedRecord(lane: string | null): Loss {
+  return { lane, reason: "damage", messages: 1, bytes: 0, from: null, to: null, exact: false };
+}
+
+/** These messages of a record, counted. */
+function lossOf(record: OutboxRecord, mask: number): Omit<Loss, "lane" | "reason"> {
+  const lost = record.messages.filter((_, i) => (mask & (1 << i)) !== 0);
+  const end = (message: (typeof lost)[number] | undefined): GapEnd | null =>
+    message === undefined
+      ? null
+      : {
+          id: messageId(record.epoch, message.seq),
+          at: Math.round(record.time.wallMs + message.offsetMs),
+        };
+  return {
+    messages: lost.length,
+    bytes: bytesOf(record, mask),
+    from: end(lost[0]),
+    to: end(lost.at(-1)),
+    exact: true,
+  };
+}
+
+function bytesOf({ messages }: OutboxRecord, mask: number): number {
+  return messages.reduce(
+    (sum, { packet }, i) => sum + ((mask & (1 << i)) === 0 ? 0 : packet.length),
+    0,
+  );
+}
+
+function laneName(key: string): string {
+  return key.slice(0, key.indexOf("/"));
+}
