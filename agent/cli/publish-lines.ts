@@ -41,7 +41,15 @@ export async function publishLines(
 ): Promise<ExitStatus> {
   const sender = new LineSender(client, template, context);
   try {
-    for await (const { line, bytes } of linesOf(context)) await sender.add(line, bytes);
+    const lines = linesOf(context);
+    for (;;) {
+      const next = await lines.next().catch(async (error: unknown) => {
+        await sender.flush(); // What stops the reading does not stop the lines before it.
+        throw error;
+      });
+      if (next.done) break;
+      await sender.add(next.value.line, next.value.bytes);
+    }
     await sender.flush();
   } finally {
     const { accepted, refused, told } = sender;

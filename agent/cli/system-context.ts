@@ -6,6 +6,7 @@
  * stdout (`holdfast ... | head`) counts as a request to stop, and what is written later is dropped.
  */
 import manifest from "../../package.json" with { type: "json" };
+import { HoldfastError } from "../core/errors.ts";
 import { SystemClock } from "../core/system-clock.ts";
 import { SystemRandom } from "../core/system-random.ts";
 import type { CliContext, Input, Output } from "./subcommand.ts";
@@ -25,7 +26,7 @@ export function systemContext(): CliContext {
   return {
     stdout: output(process.stdout, stop),
     stderr: output(process.stderr, () => undefined),
-    stdin: input(process.stdin),
+    stdin: input(process.stdin, stopping.signal),
     env: process.env,
     isTty: process.stdout.isTTY === true,
     columns: process.stdout.columns ?? DEFAULT_COLUMNS,
@@ -58,10 +59,24 @@ function output(stream: NodeJS.WriteStream, closed: () => void): Output {
   };
 }
 
-/** Lazy: a process that never reads its stdin must not be kept alive by it. */
-function input(stream: NodeJS.ReadStream): Input {
+/**
+ * Lazy: a process that never reads its stdin must not be kept alive by it. Whoever reads when a stop
+ * is asked for gets `cancelled`: the next byte may never come.
+ */
+function input(stream: NodeJS.ReadStream, stopping: AbortSignal): Input {
   return {
     isTty: stream.isTTY === true,
-    [Symbol.asyncIterator]: () => stream[Symbol.asyncIterator](),
+    async *[Symbol.asyncIterator]() {
+      const stop = (): void => {
+        stream.destroy(new HoldfastError("cancelled", "It was interrupted."));
+      };
+      stopping.addEventListener("abort", stop, { once: true });
+      if (stopping.aborted) stop();
+      try {
+        yield* stream;
+      } finally {
+        stopping.removeEventListener("abort", stop);
+      }
+    },
   };
 }

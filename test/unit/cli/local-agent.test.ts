@@ -285,14 +285,16 @@ describe("publish --lines", () => {
   test("a line without end stops it, after what was before", async () => {
     const { dir, messages } = await startControl();
     async function* endless() {
-      yield "good\n";
+      yield "one\n";
+      yield "two\nthree\n";
       for (;;) yield "x".repeat(65_536);
     }
     const argv = ["publish", "t", "--lines"];
     const { status, err } = await cli(argv, { env: at(dir), stdin: endless() });
     expect(status).toBe(1);
-    expect(err).toContain("Line 2 is over");
-    await waitFor(() => messages.length === 1);
+    expect(err).toContain("Line 4 is over");
+    expect(err).toContain("3 accepted, 0 refused");
+    expect(messages.length).toBe(3);
   });
 
   test("an agent that goes away: exit 3", async () => {

@@ -68,3 +68,15 @@ test("a reader that goes away ends it without a word", async () => {
   expect(await status).toBe(0);
   expect(output.err).toBe("");
 });
+
+test("SIGTERM ends a reader although stdin says nothing more", async () => {
+  const { dir, messages } = await startControl();
+  const argv = ["publish", "t", "--lines"];
+  const { child, output, status } = start(argv, { HOLDFAST_CONTROL__DIR: dir });
+  child.stdin?.write("whole\nnot who");
+  await waitFor(() => messages.length === 1, { what: "the whole line" });
+  child.kill("SIGTERM");
+  expect(await status).toBe(1);
+  expect(output.err).toContain("cancelled");
+  expect(messages.length).toBe(1);
+});
