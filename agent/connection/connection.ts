@@ -81,7 +81,7 @@ export class Session implements Component {
     this.#options = options;
     this.#deps = deps;
     this.#log = deps.log.child("connection");
-    this.#inbox = new Inbox(options.inboundBound, { log: this.#log });
+    this.#inbox = new Inbox(options.inboundBound, { clock: deps.clock, log: this.#log });
     this.#since = deps.clock.wallMs();
     this.#endpoint = shownEndpoint(options.endpoints[0] ?? "");
   }

@@ -1,4 +1,5 @@
 import { BoundedQueue } from "../core/bounded-queue.ts";
+import type { Clock } from "../core/clock.ts";
 import type { Logger } from "../core/log.ts";
 import type { Close, IncomingMessage } from "../core/message.ts";
 import type { Arrival } from "./mqtt-link.ts";
@@ -35,6 +36,8 @@ export interface InboundLink {
 const OVERSHOOT_MESSAGES = 65_536;
 /** What a queued message costs besides its payload and topic, about. */
 const MESSAGE_OVERHEAD_BYTES = 256;
+/** Whoever may send to us can send too much: a line a minute, the counter has the rest. */
+const OVERSIZED_LOG_EVERY_MS = 60_000;
 
 interface Held {
   readonly message: IncomingMessage;
@@ -53,6 +56,7 @@ interface LedgerEntry {
 
 export class Inbox {
   readonly #bound: InboundBound;
+  readonly #clock: Clock;
   readonly #log: Logger;
   readonly #queue: BoundedQueue<Held>;
   readonly #ledger = new Map<number, LedgerEntry>();
@@ -60,10 +64,12 @@ export class Inbox {
   #bytes = 0;
   #current: InboundConnection | undefined;
   #online = false;
+  #oversizedLoggedMs = Number.NEGATIVE_INFINITY;
   readonly counters = { oversized: 0, duplicates: 0, pauses: 0 };
 
-  constructor(bound: InboundBound, deps: { readonly log: Logger }) {
+  constructor(bound: InboundBound, deps: { readonly clock: Clock; readonly log: Logger }) {
     this.#bound = bound;
+    this.#clock = deps.clock;
     this.#log = deps.log;
     this.#queue = new BoundedQueue(bound.messages + OVERSHOOT_MESSAGES);
   }
@@ -136,8 +142,11 @@ export class Inbox {
   }
 
   #oversized({ topic, oversizeBytes }: Arrival): void {
-    this.counters.oversized++;
-    this.#log.warn("inbound message too large", { topic, bytes: oversizeBytes });
+    const count = ++this.counters.oversized;
+    const nowMs = this.#clock.monotonicMs();
+    if (nowMs - this.#oversizedLoggedMs < OVERSIZED_LOG_EVERY_MS) return;
+    this.#oversizedLoggedMs = nowMs;
+    this.#log.warn("inbound message too large", { topic, bytes: oversizeBytes, count });
   }
 }
 

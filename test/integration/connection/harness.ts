@@ -6,7 +6,7 @@ import {
   type SessionOptions,
 } from "../../../agent/connection/connection.ts";
 import type { Clock } from "../../../agent/core/clock.ts";
-import { silentLog } from "../../../agent/core/log.ts";
+import { type Logger, silentLog } from "../../../agent/core/log.ts";
 import type { Batch, IncomingMessage } from "../../../agent/core/message.ts";
 import { encodePublish, writePacketId } from "../../../agent/core/publish-packet.ts";
 import { SystemClock } from "../../../agent/core/system-clock.ts";
@@ -26,7 +26,11 @@ export async function scripted(script?: Script): Promise<ScriptedBroker> {
 export function makeSession(
   endpoints: string | readonly string[],
   options: Partial<SessionOptions> = {},
-  deps: { readonly clock?: Clock; readonly authenticator?: Authenticator } = {},
+  deps: {
+    readonly clock?: Clock;
+    readonly authenticator?: Authenticator;
+    readonly log?: Logger;
+  } = {},
 ): Session {
   const session = new Session(
     {
@@ -46,7 +50,7 @@ export function makeSession(
     {
       clock: deps.clock ?? new SystemClock(),
       random: new SystemRandom(),
-      log: silentLog,
+      log: deps.log ?? silentLog,
       authenticator: deps.authenticator ?? { credentials: async () => ({}) },
     },
   );

@@ -1,4 +1,5 @@
 import { describe, expect, test } from "vitest";
+import { type Logger, silentLog } from "../../../agent/core/log.ts";
 import { FakeClock } from "../../support/fake-clock.ts";
 import { publishPacket } from "../../support/scripted-broker.ts";
 import { SeededRandom } from "../../support/seeded-random.ts";
@@ -107,6 +108,21 @@ describe("inbound QoS 1", () => {
     expect(peer.of("puback").map(({ messageId }) => messageId)).toEqual([1, 2, 3, 5]);
     expect(session.state).toBe("online");
     expect(broker.peers).toHaveLength(1);
+  });
+
+  test("a flood of payloads over the bound is one line of the log", async () => {
+    const warned: unknown[] = [];
+    const warn: Logger["warn"] = (event, fields) => warned.push({ event, ...fields });
+    const log: Logger = { ...silentLog, warn, child: () => log };
+    const broker = await scripted();
+    const session = makeSession(broker.url, { maxPayloadBytes: 10 }, { log });
+    await online(session);
+    for (let id = 1; id <= 500; id++) broker.peer.publish(id, 1, "more than ten");
+    await waitFor(() => broker.peer.of("puback").length === 500);
+    expect(session.counters().oversized).toBe(500);
+    expect(warned).toEqual([
+      { event: "inbound message too large", topic: "down/x", bytes: 13, count: 1 },
+    ]);
   });
 });
 
