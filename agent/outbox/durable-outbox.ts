@@ -29,6 +29,7 @@ import type { Outbox, OutboxPage, OutboxStats, Reservation, Staged } from "./por
 import type { RecordTime } from "./record.ts";
 import { type Dropped, Records } from "./records.ts";
 import { type LetGo, SettleNotes } from "./settle-notes.ts";
+import { FairShare } from "./share.ts";
 
 export interface OutboxOptions {
   readonly lanes: Readonly<Record<string, LaneOptions>>;
@@ -70,6 +71,8 @@ export class DurableOutbox implements Outbox, Component {
   readonly #log: Logger;
   readonly #lanes = new Map<string, Lane>();
   #byPriority: Lane[] = [];
+  /** One for each priority, the most important first. */
+  #shares: FairShare<Lane>[] = [];
   readonly #records: Records;
   readonly #notes: SettleNotes;
   readonly #losses: Losses;
@@ -327,6 +330,10 @@ export class DurableOutbox implements Outbox, Component {
     this.#byPriority = [...this.#lanes.values()].sort(
       (a, b) => a.options.priority - b.options.priority,
     );
+    const groups = Map.groupBy(this.#byPriority, ({ options: { priority } }) => priority);
+    this.#shares = [...groups.values()].map(
+      (lanes) => new FairShare(lanes.map((item) => ({ item, weight: item.options.share ?? 1 }))),
+    );
     return lane;
   }
 
@@ -450,7 +457,7 @@ export class DurableOutbox implements Outbox, Component {
   }
 
   /**
-   * Untaken messages from memory in order of priority; stops where a lane has to be read first. A
+   * Untaken messages from memory in order of priority, by share among lanes of one; stops where a lane has to be read first. A
    * lane that the disk does not give now is passed over; `retryMs` says when it is tried again.
    */
   #collect(limit: { messages: number; bytes: number }): {
@@ -462,20 +469,24 @@ export class DurableOutbox implements Outbox, Component {
     let bytes = 0;
     let retryMs = Number.POSITIVE_INFINITY;
     const now = this.#now();
-    for (const lane of this.#byPriority) {
+    const headBytes = (lane: Lane): number | undefined => {
+      if (!lane.mustLoad) return lane.peek()?.packet.length;
+      const waitMs = lane.unreadableUntilMs - now.monotonicMs;
+      if (waitMs <= 0) return 0; // To be read when it is its turn.
+      retryMs = Math.min(retryMs, waitMs);
+      return undefined;
+    };
+    for (const share of this.#shares) {
       while (entries.length < limit.messages) {
-        if (lane.mustLoad) {
-          const waitMs = lane.unreadableUntilMs - now.monotonicMs;
-          if (waitMs <= 0) return { entries, load: lane, retryMs };
-          retryMs = Math.min(retryMs, waitMs);
-          break;
-        }
-        const entry = lane.peek();
-        if (!entry) break;
+        const lane = share.pick(headBytes);
+        if (!lane) break;
+        if (lane.mustLoad) return { entries, load: lane, retryMs };
+        const entry = lane.peek() as Entry;
         const full = entries.length > 0 && bytes + entry.packet.length > limit.bytes;
         if (full) return { entries, retryMs };
         lane.shift();
         if (this.#expired(entry, now)) continue;
+        share.charge(entry.packet.length);
         bytes += entry.packet.length;
         entries.push(entry);
       }
