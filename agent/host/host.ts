@@ -44,7 +44,12 @@ export interface HostDeps {
   readonly clock: Clock;
   readonly log: Logger;
   readonly outgoing?: HostOutgoing;
-  readonly alarms?: PluginAlarms;
+  readonly alarms?: HostAlarms;
+}
+
+export interface HostAlarms extends PluginAlarms {
+  /** What is raised now, kept ones of earlier runs included. */
+  list?(): readonly { readonly alarm: string }[];
 }
 
 /** starting -> running | failed; running -> failed | stopped; all -> stopped. */
@@ -100,6 +105,7 @@ export class Host implements Dispatcher, Component {
       const plugin = this.#options.builtins.find((builtin) => builtin.name === name);
       this.#host(name, name === agentName ? undefined : plugin);
     }
+    this.#clearOrphans();
     await Promise.all([...this.#hosted.values()].map((hosted) => this.#startOne(hosted, signal)));
   }
 
@@ -196,6 +202,17 @@ export class Host implements Dispatcher, Component {
       state: "starting",
       restarts: 0,
     });
+  }
+
+  /** Alarms outlive a restart; of a plugin that runs no more nobody else would clear them. */
+  #clearOrphans(): void {
+    const { alarms } = this.#deps;
+    const off = this.#options.builtins.filter(({ name }) => !this.#hosted.has(name));
+    for (const { alarm } of alarms?.list?.() ?? []) {
+      const unhosted =
+        alarm.startsWith("plugin.") && !this.#hosted.has(alarm.slice("plugin.".length));
+      if (unhosted || off.some(({ name }) => alarm.startsWith(`${name}.`))) alarms?.clear(alarm);
+    }
   }
 
   async #startOne(hosted: Hosted, signal: AbortSignal): Promise<void> {

@@ -16,6 +16,20 @@ function plugin(name: string, parts: Partial<Plugin> = {}): Plugin {
   };
 }
 
+test("alarms of plugins that run no more are cleared, the others stay", async () => {
+  const { host, alarms } = hosting([plugin("on"), plugin("off")], { enabled: ["on", "gone"] });
+  const kept = ["off.hot", "on.hot", "plugin.off", "plugin.on", "plugin.gone", "plugin.old"];
+  for (const name of [...kept, "store.not_writable", "offline.x"])
+    alarms.raise(name, { cause: "" });
+  await host.start(never);
+  expect([...alarms.raised.keys()]).toEqual([
+    "on.hot", // Its own plugin may clear it.
+    "plugin.gone", // Enabled, and still not there.
+    "store.not_writable",
+    "offline.x",
+  ]);
+});
+
 test("a plugin that fails in start is listed with the reason and stops nobody else", async () => {
   const bad = plugin("bad", { start: () => Promise.reject(new Error("no such bus")) });
   const { host, alarms } = hosting([bad, plugin("good")]);

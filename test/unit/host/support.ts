@@ -20,6 +20,9 @@ export class FakeAlarms {
   clear(name: string): void {
     this.raised.delete(name);
   }
+  list() {
+    return [...this.raised.keys()].map((alarm) => ({ alarm }));
+  }
 }
 
 export class FakeOutgoing {
