@@ -8,6 +8,7 @@ import { assert } from "./assert.ts";
 const PUBLISH_QOS1 = 0x32; // [MQTT-2.2.1], [MQTT-2.2.2]: type 3, QoS 1, no DUP, no RETAIN
 const DUP = 0x08; // [MQTT-3.3.1-1]
 const encoder = new TextEncoder();
+const decoder = new TextDecoder();
 
 export interface EncodedPublish {
   readonly bytes: Uint8Array;
@@ -49,11 +50,15 @@ export function packetIdOffset(bytes: Uint8Array, start: number): number {
 
 /** Topic and payload of an encoded PUBLISH, for lists and quarantine; never on the hot path. */
 export function decodePublish(packet: Uint8Array): { topic: string; payload: Uint8Array } {
+  const payload = packet.subarray(packetIdOffset(packet, 0) + 2);
+  return { topic: publishTopic(packet), payload };
+}
+
+export function publishTopic(packet: Uint8Array): string {
   const idAt = packetIdOffset(packet, 0);
   let at = 1;
   while (((packet[at++] as number) & 0x80) !== 0);
-  const topic = new TextDecoder().decode(packet.subarray(at + 2, idAt));
-  return { topic, payload: packet.subarray(idAt + 2) };
+  return decoder.decode(packet.subarray(at + 2, idAt));
 }
 
 export function writePacketId(bytes: Uint8Array, at: number, packetId: number): void {

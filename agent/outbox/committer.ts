@@ -127,6 +127,12 @@ export class Committer {
     this.noteChange();
   }
 
+  /** Goes with the next commit that notes losses. */
+  also(write: Write): void {
+    this.#keep(write);
+    this.#lettingGo = true;
+  }
+
   /** Ledger or losses have something to write. */
   noteChange(): void {
     if (this.#settlements++ === 0) {

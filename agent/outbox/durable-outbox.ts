@@ -16,7 +16,7 @@ import { encodePublish } from "../core/publish-packet.ts";
 import type { Random } from "../core/random.ts";
 import { ulid } from "../core/random.ts";
 import { Wakeup } from "../core/wakeup.ts";
-import type { Store, VolatileLog } from "../store/store.ts";
+import type { Store, VolatileLog, Write } from "../store/store.ts";
 import { emptyBatch, toBatch } from "./batch.ts";
 import { cloudEventSource, encodeCloudEvent } from "./cloudevents.ts";
 import { Committer } from "./committer.ts";
@@ -25,7 +25,20 @@ import { type GapOptions, GapReporter } from "./gap-reporter.ts";
 import { Lane, type LaneOptions } from "./lane.ts";
 import { RecentLatency } from "./latency.ts";
 import { type Loss, Losses, type LossReason } from "./losses.ts";
-import type { Outbox, OutboxPage, OutboxStats, Reservation, Staged } from "./port.ts";
+import type {
+  Accusation,
+  InFlightId,
+  Outbox,
+  OutboxPage,
+  OutboxStats,
+  Reservation,
+  Staged,
+  TakeLimit,
+  TakenBatch,
+  TrialOutcome,
+} from "./port.ts";
+import { Quarantine } from "./quarantine.ts";
+import { idOf, type Parked } from "./quarantine-case.ts";
 import type { RecordTime } from "./record.ts";
 import { type Dropped, Records } from "./records.ts";
 import { type LetGo, SettleNotes } from "./settle-notes.ts";
@@ -78,6 +91,7 @@ export class DurableOutbox implements Outbox, Component {
   readonly #losses: Losses;
   readonly #gaps: GapReporter | undefined;
   readonly #committer: Committer;
+  readonly quarantine: Quarantine;
   /** Those neither used nor released. */
   readonly #reservations = new Set<Reservation>();
   readonly #inFlight = new Map<string, Map<number, Entry>>();
@@ -102,6 +116,13 @@ export class DurableOutbox implements Outbox, Component {
     this.#losses = new Losses(deps.store);
     const gapDeps = { ...deps, outbox: this, losses: this.#losses, log: this.#log };
     this.#gaps = options.gaps && new GapReporter(options.gaps, gapDeps);
+    this.quarantine = new Quarantine({
+      ...{ store: deps.store, clock: deps.clock, log: this.#log, now: () => this.#now() },
+      laneOf: (name) => this.#lanes.get(name) ?? this.#addLane(name, ORPHAN_LANE),
+      onParked: (entry) => this.#parked(entry),
+      onLost: (parked, reason, deletion) => this.#lost(parked, reason, deletion),
+      wake: () => this.#readable.notify(),
+    });
     this.#committer = new Committer(
       {
         epoch: this.epoch,
@@ -140,7 +161,9 @@ export class DurableOutbox implements Outbox, Component {
         this.#log.info("backlog found", { lane: lane.name, messages: lane.messages });
       }
     }
+    await this.quarantine.load();
     this.#committer.start(this.#life.signal);
+    this.quarantine.start(this.#life.signal);
     this.#state = "running";
   }
 
@@ -151,6 +174,7 @@ export class DurableOutbox implements Outbox, Component {
     this.setOnline(false);
     await this.#committer.stop(deadline);
     this.#life.abort();
+    await this.quarantine.stopped();
   }
 
   async put(message: OutgoingMessage): Promise<Receipt> {
@@ -231,16 +255,18 @@ export class DurableOutbox implements Outbox, Component {
     };
   }
 
-  async take(
-    limit: { readonly messages: number; readonly bytes: number },
-    signal: AbortSignal,
-  ): Promise<Batch> {
+  async take(limit: TakeLimit, signal: AbortSignal): Promise<TakenBatch> {
     for (;;) {
       if (signal.aborted || this.#state !== "running") return emptyBatch;
+      if (this.#msToQuarantine(limit) === 0) {
+        const now = this.#clock.monotonicMs();
+        const entry = await this.quarantine.prepare(now, limit.trial === true);
+        if (entry) return { ...this.#hand([entry]), trial: true };
+      }
       const { entries, load, retryMs } = this.#collect(limit);
       if (entries.length > 0) return this.#hand(entries);
       if (load) await this.#load(load);
-      else await this.#waitForMore(retryMs, signal);
+      else await this.#waitForMore(Math.min(retryMs, this.#msToQuarantine(limit)), signal);
     }
   }
 
@@ -259,6 +285,19 @@ export class DurableOutbox implements Outbox, Component {
     }
     this.#notes.flush();
     if (sample) this.#latency.add(this.#clock.monotonicMs() - sample.takenMs);
+  }
+
+  setAside(accusation: Accusation, messages: readonly InFlightId[]): void {
+    this.quarantine.accuse(
+      accusation,
+      messages.map((id) => this.#landed(id)).filter((entry) => entry !== undefined),
+    );
+  }
+
+  trialEnded(message: InFlightId, outcome: TrialOutcome): void {
+    const entry = this.#landed(message);
+    if (entry) this.quarantine.trialEnded(entry, outcome);
+    this.#readable.notify();
   }
 
   setOnline(online: boolean): void {
@@ -314,7 +353,7 @@ export class DurableOutbox implements Outbox, Component {
     return {
       lanes,
       inFlight: this.#inFlightCount,
-      quarantined: 0,
+      quarantined: this.quarantine.messages,
       persisted: this.#committer.persisted,
       elided: this.#elided,
     };
@@ -395,7 +434,8 @@ export class DurableOutbox implements Outbox, Component {
     const entry = lane.peek();
     if (entry?.place !== "stored") return false;
     lane.shift();
-    this.#drop(entry, reason);
+    if (this.quarantine.owns(entry)) this.quarantine.retract(entry);
+    else this.#drop(entry, reason);
     return true;
   }
 
@@ -470,7 +510,10 @@ export class DurableOutbox implements Outbox, Component {
     let retryMs = Number.POSITIVE_INFINITY;
     const now = this.#now();
     const headBytes = (lane: Lane): number | undefined => {
-      if (!lane.mustLoad) return lane.peek()?.packet.length;
+      if (!lane.mustLoad) {
+        const entry = lane.peek();
+        return entry && this.quarantine.wants(entry) !== "wait" ? entry.packet.length : undefined;
+      }
       const waitMs = lane.unreadableUntilMs - now.monotonicMs;
       if (waitMs <= 0) return 0; // To be read when it is its turn.
       retryMs = Math.min(retryMs, waitMs);
@@ -482,6 +525,11 @@ export class DurableOutbox implements Outbox, Component {
         if (!lane) break;
         if (lane.mustLoad) return { entries, load: lane, retryMs };
         const entry = lane.peek() as Entry;
+        if (this.quarantine.wants(entry) === "yes") {
+          lane.shift();
+          this.quarantine.divert(entry);
+          continue;
+        }
         const full = entries.length > 0 && bytes + entry.packet.length > limit.bytes;
         if (full) return { entries, retryMs };
         lane.shift();
@@ -540,6 +588,35 @@ export class DurableOutbox implements Outbox, Component {
     pause.release();
   }
 
+  #msToQuarantine({ trial = false }: TakeLimit): number {
+    return Math.max(0, this.quarantine.dueMs(trial) - this.#clock.monotonicMs());
+  }
+
+  /** Out of flight, and not acknowledged. */
+  #landed({ epoch, seq }: InFlightId): Entry | undefined {
+    const entry = this.#inFlight.get(epoch)?.get(seq);
+    if (entry && this.#inFlight.get(epoch)?.delete(seq)) this.#inFlightCount--;
+    return entry;
+  }
+
+  /** The quarantine has it on disk: it is safe there, and not ours any more. */
+  #parked(entry: Entry): void {
+    if (entry.place === "gone") return;
+    if (entry.waiting) this.#answer(entry, "disk");
+    if (entry.place === "fresh") this.#committer.forget(entry);
+    this.#letGo(entry);
+  }
+
+  /** The quarantine let it go; the deletion and the count of it are one commit. */
+  #lost(parked: Parked, reason: LossReason, deletion: Write): void {
+    const { lane, bytes, at } = parked;
+    this.#lanes.get(lane)?.countDropped(reason, 1);
+    const end = { id: idOf(parked), at };
+    const loss = { messages: 1, bytes, from: end, to: end, exact: true };
+    this.#committer.also(deletion);
+    this.countLoss({ lane, reason, ...loss });
+  }
+
   #settled(entry: Entry): void {
     if (entry.waiting) this.#answer(entry, "broker");
     if (entry.place === "fresh") {
@@ -552,6 +629,11 @@ export class DurableOutbox implements Outbox, Component {
   /** The message is not ours any more: settled, or let go for a reason. */
   #letGo(entry: Entry, why?: LetGo["why"]): void {
     assert(entry.place !== "gone", "a message goes once");
+    if (this.quarantine.owns(entry)) {
+      entry.place = "gone";
+      this.quarantine.left(entry);
+      return;
+    }
     const { lane, record } = entry;
     lane.messages--;
     lane.bytes -= entry.packet.length;

@@ -1,7 +1,7 @@
 import { assert } from "../core/assert.ts";
 import { limits } from "../core/limits.ts";
 import type { Batch } from "../core/message.ts";
-import { writePacketId } from "../core/publish-packet.ts";
+import { publishTopic, writePacketId } from "../core/publish-packet.ts";
 
 /** A message that was sent and is not acknowledged; its packet is a part of the batch it came in. */
 export interface Flight {
@@ -15,6 +15,10 @@ export interface Flight {
 /** The packet with its id, ready to be sent again. */
 export function packetOf({ batch, index }: Flight): Uint8Array {
   return batch.bytes.subarray(batch.offsets[index], batch.offsets[index + 1]);
+}
+
+export function topicOf(flight: Flight): string {
+  return publishTopic(packetOf(flight));
 }
 
 /** What is in flight, in the order of sending, and which packet ids that holds. */
@@ -49,12 +53,23 @@ export class Flights {
     assert(index === batch.count, "a batch names each of its packets");
   }
 
-  land(epoch: string, seq: number): void {
+  /** Those of a batch that are in flight. */
+  of(batch: Batch): Flight[] {
+    return this.all().filter((flight) => flight.batch === batch);
+  }
+
+  has({ epoch, seq }: Flight): boolean {
+    return this.#byEpoch.get(epoch)?.has(seq) ?? false;
+  }
+
+  /** It is not in flight any more; gives it if it was. */
+  land(epoch: string, seq: number): Flight | undefined {
     const ofEpoch = this.#byEpoch.get(epoch);
     const flight = ofEpoch?.get(seq);
-    if (!ofEpoch || !flight) return;
+    if (!ofEpoch || !flight) return undefined;
     this.#byPacketId.delete(flight.packetId);
     ofEpoch.delete(seq);
+    return flight;
   }
 
   #ofEpoch(epoch: string): Map<number, Flight> {

@@ -8,8 +8,9 @@ import type { Batch, Close, IdRange } from "../core/message.ts";
 import { markDuplicate, writePacketId } from "../core/publish-packet.ts";
 import { Wakeup } from "../core/wakeup.ts";
 import { toBatch } from "./batch.ts";
-import { type Flight, Flights, packetOf } from "./flights.ts";
-import type { Outbox } from "./port.ts";
+import { type Flight, Flights, packetOf, topicOf } from "./flights.ts";
+import { Investigation, type Verdict } from "./investigation.ts";
+import type { Outbox, TakenBatch } from "./port.ts";
 
 /** One connection, as the forwarder sees it; the session fits it. */
 export interface Publisher {
@@ -25,6 +26,8 @@ export interface ForwarderOptions {
   readonly window: number;
   /** Messages a second; 0 is no limit. */
   readonly maxRate: number;
+  /** A close this long after a publish says nothing about it; 30,000 without it. */
+  readonly ackTimeoutMs?: number;
 }
 
 export interface ForwarderDeps {
@@ -34,6 +37,9 @@ export interface ForwarderDeps {
   readonly clock: Clock;
   readonly log: Logger;
 }
+
+/** The default of the configuration. */
+const ACK_TIMEOUT_MS = 30_000;
 
 type PackedFlight = Flight & { readonly packet: Uint8Array };
 
@@ -45,6 +51,9 @@ type PackedFlight = Flight & { readonly packet: Uint8Array };
  *   had [MQTT-4.4.0-1], [MQTT-3.3.1-1]; new ones follow. Within a stream first deliveries therefore
  *   keep their order (I2), and one cut repeats at most the window (I3).
  * - It decides nothing about connections: it asks for the next one and works until that one ends.
+ * - When the service seems to close connections because of a message, fewer are sent at a time until
+ *   that one is found and handed back to be set aside (suspicion.ts). What was set aside comes back
+ *   now and then as a batch of one to be tried: it is sent with nothing else in flight.
  */
 export class Forwarder implements Component {
   readonly name = "forwarder";
@@ -56,6 +65,11 @@ export class Forwarder implements Component {
   /** Moment up to which the rate is used up. */
   #paidUntilMs = 0;
   #resent = 0;
+  readonly #investigation: Investigation;
+  /** Those in flight that were not sent on the connection of now. */
+  readonly #unsent = new Set<Flight>();
+  /** The one in flight that is tried again. */
+  #trial: Flight | undefined;
   #loop: Promise<void> | undefined;
   readonly #life = new AbortController();
 
@@ -63,6 +77,8 @@ export class Forwarder implements Component {
     assert(options.window >= 1 && options.window <= limits.windowMessages, "a sane window");
     this.#options = options;
     this.#deps = deps;
+    const { window, ackTimeoutMs = ACK_TIMEOUT_MS } = options;
+    this.#investigation = new Investigation({ window, ackTimeoutMs });
     this.#log = deps.log.child("forwarder");
   }
 
@@ -73,6 +89,11 @@ export class Forwarder implements Component {
   /** Messages sent again after a connection ended, since the start. */
   get resent(): number {
     return this.#resent;
+  }
+
+  /** A `$SYS/tokenInvalidNotice` came on the connection of now; a close follows. */
+  notice(code: number): void {
+    this.#investigation.notice(code);
   }
 
   async start(): Promise<void> {
@@ -91,11 +112,15 @@ export class Forwarder implements Component {
       this.#deps.outbox.setOnline(true);
       const close = await this.#serve(publisher, signal);
       this.#deps.outbox.setOnline(false);
+      if (this.#trial) this.#endTrial(this.#trial, close);
+      this.#investigate(close);
       this.#log.debug("connection ended", { reason: close.reason, inFlight: this.inFlight });
     }
   }
 
   async #serve(publisher: Publisher, signal: AbortSignal): Promise<Close> {
+    this.#investigation.began();
+    for (const flight of this.#inFlight.all()) this.#unsent.add(flight);
     const ended = new LinkedAbort(signal);
     const close = publisher.closed.finally(() => ended.abort());
     const stopped = ended.aborted.then((): Promise<Close> | Close =>
@@ -114,8 +139,18 @@ export class Forwarder implements Component {
 
   async #settleAcks(publisher: Publisher, signal: AbortSignal): Promise<void> {
     for await (const range of publisher.acks(signal)) {
+      let last: Flight | undefined;
       for (let seq = range.from; seq <= range.to; seq++) {
-        this.#inFlight.land(range.epoch, seq);
+        const flight = this.#inFlight.land(range.epoch, seq);
+        if (!flight) continue;
+        last = flight;
+        if (!this.#investigation.isCalm) this.#investigation.landed(flight);
+        if (this.#unsent.size > 0) this.#unsent.delete(flight);
+      }
+      if (last) {
+        if (last === this.#trial) this.#trial = undefined;
+        const nowMs = this.#deps.clock.monotonicMs();
+        this.#investigation.wentThrough(last, range.to - range.from + 1, nowMs);
       }
       this.#deps.outbox.settle([range]);
       this.#room.notify();
@@ -123,29 +158,90 @@ export class Forwarder implements Component {
   }
 
   async #sendAll(publisher: Publisher, signal: AbortSignal): Promise<void> {
-    this.#resend(publisher);
+    const again = this.#inFlight.all();
+    if (again.length > 0) {
+      this.#log.info("sending again what was in flight", { messages: again.length });
+      await this.#deps.clock.sleep(this.#investigation.probeMs, signal);
+    }
     // Two halves take turns: while one is on its way, the other is made ready.
     const half = Math.ceil(this.#options.window / 2);
-    while (!signal.aborted) {
-      const free = this.#options.window - this.#inFlight.size;
+    for (let next = 0; !signal.aborted; ) {
+      const free = this.#investigation.window - (this.#inFlight.size - this.#unsent.size);
       if (free <= 0) {
         await this.#room.wait(signal);
-        continue;
+      } else if (next < again.length) {
+        const part = again.slice(next, next + free);
+        next += part.length;
+        this.#resend(publisher, part);
+      } else {
+        const messages = await this.#paced(Math.min(free, half), signal);
+        const limit = { messages, bytes: limits.batchBytes, trial: this.#investigation.isCalm };
+        const batch = await this.#deps.outbox.take(limit, signal);
+        if (batch.count === 0) return; // Aborted, or the outbox has stopped.
+        this.#inFlight.add(batch);
+        if (batch.trial) await this.#try(publisher, batch, signal);
+        // Taken is tracked: if the connection has ended meanwhile, the next one resends it.
+        else if (!signal.aborted) this.#send(publisher, batch);
+        else for (const flight of this.#inFlight.of(batch)) this.#unsent.add(flight);
       }
-      const messages = await this.#paced(Math.min(free, half), signal);
-      const batch = await this.#deps.outbox.take({ messages, bytes: limits.batchBytes }, signal);
-      if (batch.count === 0) return; // Aborted, or the outbox has stopped.
-      this.#inFlight.add(batch);
-      // Taken is tracked: if the connection has ended meanwhile, the next one resends it.
-      if (!signal.aborted) publisher.send(batch);
     }
   }
 
-  #resend(publisher: Publisher): void {
-    if (this.#inFlight.size === 0) return;
-    const flights = this.#inFlight.all().map((flight) => ({ ...flight, packet: packetOf(flight) }));
+  #send(publisher: Publisher, batch: Batch): void {
+    this.#investigation.published(this.#deps.clock.monotonicMs());
+    publisher.send(batch);
+  }
+
+  /** With nothing else in flight, and nothing behind it until it has landed. */
+  async #try(publisher: Publisher, batch: TakenBatch, signal: AbortSignal): Promise<void> {
+    const [trial] = this.#inFlight.of(batch);
+    assert(trial !== undefined && batch.count === 1, "a trial is one message");
+    this.#trial = trial;
+    this.#unsent.add(trial);
+    while (this.#inFlight.size > 1 && !signal.aborted) await this.#room.wait(signal);
+    if (signal.aborted) return;
+    this.#unsent.delete(trial);
+    this.#send(publisher, batch);
+    while (this.#inFlight.has(trial) && !signal.aborted) await this.#room.wait(signal);
+  }
+
+  #endTrial(trial: Flight, close: Close): void {
+    const proven = this.#investigation.provesGuilty(close);
+    const unsent = this.#unsent.has(trial);
+    this.#land(trial);
+    this.#deps.outbox.trialEnded(trial, unsent ? "unsent" : proven ? "guilty" : "undecided");
+  }
+
+  #investigate(close: Close): void {
+    const nowMs = this.#deps.clock.monotonicMs();
+    const inFlight = this.#inFlight.all();
+    const unacked = inFlight.filter((flight) => !this.#unsent.has(flight));
+    const verdict = this.#investigation.ended(close, nowMs, unacked);
+    if (verdict) this.#setAside(verdict, inFlight);
+  }
+
+  /** The guilty one; where its topic is guilty, all of that. */
+  #setAside({ guilty, scope, topic, reason }: Verdict, inFlight: readonly Flight[]): void {
+    const flights = inFlight.filter((flight) => {
+      return flight === guilty || (scope === "topic" && topicOf(flight) === topic);
+    });
+    for (const flight of flights) this.#land(flight);
+    this.#deps.outbox.setAside({ scope, topic, reason }, flights);
+  }
+
+  /** Not acknowledged, and yet not to be sent again. */
+  #land(flight: Flight): void {
+    this.#inFlight.land(flight.epoch, flight.seq);
+    this.#unsent.delete(flight);
+    if (flight === this.#trial) this.#trial = undefined;
+  }
+
+  #resend(publisher: Publisher, again: readonly Flight[]): void {
+    const flights = again
+      .filter((flight) => this.#unsent.delete(flight))
+      .map((flight) => ({ ...flight, packet: packetOf(flight) }));
+    if (flights.length === 0) return;
     this.#resent += flights.length;
-    this.#log.info("sending again what was in flight", { messages: flights.length });
     let part: PackedFlight[] = [];
     let bytes = 0;
     for (const flight of flights) {
@@ -166,7 +262,7 @@ export class Forwarder implements Component {
     flights.forEach(({ packetId }, i) => {
       writePacketId(batch.bytes, batch.packetIdAt[i] as number, packetId);
     });
-    publisher.send(batch);
+    this.#send(publisher, batch);
   }
 
   /** How many messages may go now; waits until at least one may. */

@@ -37,15 +37,41 @@ export interface StagingOutbox extends Outgoing {
   stage(message: OutgoingMessage, reservation?: Reservation): Staged;
 }
 
+export interface TakeLimit {
+  readonly messages: number;
+  readonly bytes: number;
+  /** A message from quarantine may come, to be tried alone. */
+  readonly trial?: boolean;
+}
+
+/** `trial`: one message that is to be sent with nothing else in flight. */
+export type TakenBatch = Batch & { readonly trial?: true };
+
+export interface InFlightId {
+  readonly epoch: string;
+  readonly seq: number;
+}
+
+/** Found guilty of the closes: one message, or all of a topic. */
+export interface Accusation {
+  readonly scope: "topic" | "message";
+  readonly topic: string;
+  readonly reason: string;
+}
+
+/** unsent: it never went out. guilty: the service closed the connection on it again. */
+export type TrialOutcome = "guilty" | "undecided" | "unsent";
+
 /** What the forwarder sees. */
 export interface Outbox extends StagingOutbox {
   /** Waits until there is something to send; an empty batch when `signal` aborts. */
-  take(
-    limit: { readonly messages: number; readonly bytes: number },
-    signal: AbortSignal,
-  ): Promise<Batch>;
+  take(limit: TakeLimit, signal: AbortSignal): Promise<TakenBatch>;
   /** The service acknowledged these. Unknown ids are ignored. */
   settle(ids: readonly IdRange[]): void;
+  /** Messages in flight that the service does not take: they go to quarantine. */
+  setAside(accusation: Accusation, messages: readonly InFlightId[]): void;
+  /** The connection ended before the message of a trial was acknowledged. */
+  trialEnded(message: InFlightId, outcome: TrialOutcome): void;
   /** Whether there is a connection: decides how long an acceptance may wait for the service. */
   setOnline(online: boolean): void;
   stats(): OutboxStats;
@@ -79,6 +105,20 @@ export type WaitingMessage = {
   /** Wall time of its acceptance, Unix milliseconds; as right as the clock was. */
   readonly at: number;
 };
+
+export type QuarantinedMessage = WaitingMessage & {
+  readonly parkedAt: number;
+  /** topic: the whole topic is refused. message: others of its topic go through. */
+  readonly scope: "topic" | "message";
+  readonly reason: string;
+  /** How often it, or one of its topic, was tried again. */
+  readonly tries: number;
+};
+
+export interface QuarantinePage {
+  readonly items: readonly QuarantinedMessage[];
+  readonly next: string | null;
+}
 
 export interface OutboxPage {
   readonly items: readonly WaitingMessage[];
