@@ -46,6 +46,9 @@ const TYPE = {
 const OTHER_TYPES: ReadonlySet<number> = new Set([5, 7, 9, 11]);
 /** No frame other than a PUBLISH is longer from a sane server. */
 const MAX_CONTROL_BYTES = 4_096;
+/** First byte and size of the one frame that comes by the thousand. */
+const PUBACK = TYPE.puback << 4;
+const PUBACK_BYTES = 4;
 const EMPTY = Buffer.alloc(0);
 
 interface Frame {
@@ -87,6 +90,13 @@ export class FrameScanner {
         if (this.#dropRest) passUntil(at, at + count);
         this.#rest -= count;
         at += count;
+        continue;
+      }
+      const acknowledged = this.#connackSeen ? ourPuback(data, at) : 0;
+      if (acknowledged > 0) {
+        out.pubacks.push(acknowledged);
+        passUntil(at, at + PUBACK_BYTES);
+        at += PUBACK_BYTES;
         continue;
       }
       const frame = readHead(data, at, out);
@@ -189,6 +199,13 @@ function passOn(frame: Frame): Verdict {
 
 function takeWhole(frame: Frame): Verdict {
   return { taken: true, end: frame.body + frame.length };
+}
+
+/** The forwarder's packet id of a whole PUBACK at `at`; 0: not one, or to be looked at closely. */
+function ourPuback(data: Buffer, at: number): number {
+  if (data[at] !== PUBACK || data[at + 1] !== 2 || at + PUBACK_BYTES > data.length) return 0;
+  const packetId = ((data[at + 2] as number) << 8) | (data[at + 3] as number);
+  return packetId <= limits.forwarderPacketIds ? packetId : 0;
 }
 
 function judgePuback(data: Buffer, frame: Frame, out: Scanned): Verdict | undefined {

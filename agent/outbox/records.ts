@@ -1,4 +1,3 @@
-import { describeError, isHoldfastError } from "../core/errors.ts";
 import type { Logger } from "../core/log.ts";
 import { messageId } from "../core/message.ts";
 import { decodePublish } from "../core/publish-packet.ts";
@@ -10,12 +9,14 @@ import { type Found, Listing } from "./listing.ts";
 import type { Loss } from "./losses.ts";
 import { allOf, bits } from "./masks.ts";
 import type { OutboxPage, WaitingMessage } from "./port.ts";
+import { readRecords } from "./read-records.ts";
 import { decodeRecord, encodeRecord, type OutboxRecord, type RecordMessage } from "./record.ts";
 import type { Noted } from "./settle-notes.ts";
 
 const rawCodec: Codec<Uint8Array> = { encode: (value) => value, decode: (bytes) => bytes };
-/** Records that one look at the disk reads for a lane: at most 512 messages. */
-const RECORDS_PER_READ = 16;
+/** What one look at the disk reads for a lane: so many records, or fewer when they are large. */
+const RECORDS_PER_READ = 48;
+const READ_BYTES = 1_048_576;
 const CURSOR = /^([^/]+)\/([0-9a-f]{12})\/(\d{1,2})$/;
 
 /** Messages of one record that were let go unread; where some were gone, the ends are the record's. */
@@ -92,14 +93,17 @@ export class Records {
    */
   async read(lane: Lane): Promise<{ entries: Entry[]; damaged: Dropped[] }> {
     const batch: StoredRecord[] = [];
-    while (batch.length < RECORDS_PER_READ) {
+    let bytes = 0;
+    while (batch.length < RECORDS_PER_READ && bytes < READ_BYTES) {
       const record = lane.shiftStored();
       if (!record) break;
-      if (!this.isWhollyGone(record)) batch.push(record);
+      if (this.isWhollyGone(record)) continue;
+      batch.push(record);
+      bytes += record.bytes;
     }
     let read: (OutboxRecord | undefined)[];
     try {
-      read = await Promise.all(batch.map((record) => this.#read(record)));
+      read = await readRecords(this.#table, batch, this.#log);
     } catch (error) {
       lane.unshiftStored(batch);
       throw error;
@@ -175,18 +179,6 @@ export class Records {
     this.ledger.markRecord(record.number);
     return this.#table.del(`${record.lane.name}/${hex(record.number)}`);
   }
-
-  async #read(record: StoredRecord): Promise<OutboxRecord | undefined> {
-    const key = `${record.lane.name}/${hex(record.number)}`;
-    try {
-      const value = await this.#table.get(key);
-      if (value !== undefined) return decodeRecord(value);
-    } catch (error) {
-      if (!isHoldfastError(error, "store_damaged")) throw error;
-      this.#log.debug("record damaged", { key, error: describeError(error) });
-    }
-    return undefined;
-  }
 }
 
 function describe(lane: string, record: OutboxRecord, message: RecordMessage): WaitingMessage {
@@ -202,11 +194,23 @@ function describe(lane: string, record: OutboxRecord, message: RecordMessage): W
 
 function toEntries(stored: StoredRecord, record: OutboxRecord): Entry[] {
   const entries: Entry[] = [];
+  // Times of whole milliseconds: neighbours mostly share one.
+  let acceptedAt = stored.time;
+  let offsetMs = 0;
   record.messages.forEach((message, index) => {
     const bit = 1 << index;
     if (((stored.gone | stored.held) & bit) !== 0) return;
     stored.held |= bit;
     stored.heldBytes += message.packet.length;
+    if (message.offsetMs !== offsetMs) {
+      offsetMs = message.offsetMs;
+      const { monotonicMs, wallMs } = stored.time;
+      acceptedAt = {
+        ...stored.time,
+        monotonicMs: monotonicMs + offsetMs,
+        wallMs: wallMs + offsetMs,
+      };
+    }
     entries.push({
       epoch: record.epoch,
       seq: message.seq,
@@ -215,11 +219,7 @@ function toEntries(stored: StoredRecord, record: OutboxRecord): Entry[] {
       ttlMs: message.ttlMs,
       key: message.key,
       producerId: message.producerId,
-      acceptedAt: {
-        ...stored.time,
-        monotonicMs: stored.time.monotonicMs + message.offsetMs,
-        wallMs: stored.time.wallMs + message.offsetMs,
-      },
+      acceptedAt,
       place: "stored",
       taken: false,
       takenMs: 0,

@@ -15,11 +15,6 @@ const NOTE_BYTES = 12;
 const WHYS = ["full", "ttl", "quota", "damage", "quarantine", "replaced"] as const;
 const NUMBERS = 2 ** 44;
 
-interface Note {
-  readonly number: number;
-  readonly mask: number;
-}
-
 /** Messages of one record that were let go: a loss, or not, because a newer one replaced them. */
 export interface LetGo {
   readonly why: LossReason | "replaced";
@@ -35,7 +30,8 @@ export interface Noted {
 
 export class SettleNotes {
   readonly #log: VolatileLog;
-  #waiting: Note[] = [];
+  /** By record (and reason): the messages of a record are mostly settled together. */
+  #waiting = new Map<number, number>();
 
   constructor(log: VolatileLog) {
     this.#log = log;
@@ -59,24 +55,26 @@ export class SettleNotes {
   }
 
   add(number: number, mask: number): void {
-    this.#waiting.push({ number, mask });
+    this.#waiting.set(number, (this.#waiting.get(number) ?? 0) | mask);
   }
 
   addLetGo(number: number, { why, mask }: LetGo): void {
-    this.#waiting.push({ number: number + (WHYS.indexOf(why) + 1) * NUMBERS, mask });
+    this.add(number + (WHYS.indexOf(why) + 1) * NUMBERS, mask);
   }
 
   /** One write for all that was added. */
   flush(): void {
-    if (this.#waiting.length === 0) return;
-    const bytes = Buffer.allocUnsafe(this.#waiting.length * NOTE_BYTES);
-    this.#waiting.forEach(({ number, mask }, i) => {
-      const note = bytes.subarray(i * NOTE_BYTES, (i + 1) * NOTE_BYTES);
+    if (this.#waiting.size === 0) return;
+    const bytes = Buffer.allocUnsafe(this.#waiting.size * NOTE_BYTES);
+    let at = 0;
+    for (const [number, mask] of this.#waiting) {
+      const note = bytes.subarray(at, at + NOTE_BYTES);
       note.writeUIntBE(number, 0, 6);
       note.writeUInt32BE(mask >>> 0, 6);
       note.writeUInt16BE(check(note), 10);
-    });
-    this.#waiting = [];
+      at += NOTE_BYTES;
+    }
+    this.#waiting.clear();
     this.#log.append(bytes);
   }
 

@@ -23,6 +23,8 @@ export class MemoryStore implements Store {
   beforeSync: () => Promise<void> = () => Promise.resolve();
   /** Awaited by each get between the look at the disk and its answer. */
   afterRead: () => Promise<void> = () => Promise.resolve();
+  /** How many values were given back, one by one or in a range. */
+  reads = 0;
   /** How many groups with a synced commit in them were written. */
   syncs = 0;
   /** How many commits succeeded. */
@@ -47,10 +49,12 @@ export class MemoryStore implements Store {
     const prefix = `${name}\0`;
     const live = this.#live;
     const damagedKeys = this.#damaged;
+    const counts: { reads: number } = this;
     return {
       name,
       get: async (key) => {
         const bytes = live.get(prefix + key);
+        this.reads++;
         await this.afterRead();
         if (bytes && damagedKeys.has(prefix + key)) throw new HoldfastError("store_damaged");
         return bytes && codec.decode(bytes);
@@ -63,6 +67,7 @@ export class MemoryStore implements Store {
           .sort();
         if (reverse) keys.reverse();
         for (const key of keys.slice(0, limit)) {
+          counts.reads++;
           const bytes = live.get(prefix + key);
           const broken = damagedKeys.has(prefix + key);
           const value = bytes && !broken ? decodeOrSkip(codec, bytes) : undefined;
