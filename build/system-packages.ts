@@ -18,6 +18,12 @@ const systemPackages: readonly SystemPackage[] = [
     file: "/usr/lib/python3/dist-packages/paho/mqtt/client.py",
     usedFor: "a stranger's client against our service",
   },
+  { name: "gcc", file: "/usr/bin/gcc", usedFor: "real power cuts" },
+  { name: "libc6-dev", file: "/usr/include/stdio.h", usedFor: "real power cuts" },
+  { name: "pkg-config", file: "/usr/bin/pkg-config", usedFor: "real power cuts" },
+  { name: "libfuse3-dev", file: "/usr/include/fuse3/fuse.h", usedFor: "real power cuts" },
+  { name: "e2fsprogs", file: "/usr/sbin/mkfs.ext4", usedFor: "real power cuts" },
+  { name: "mount", file: "/usr/sbin/losetup", usedFor: "real power cuts" },
 ];
 
 /** While this file says so, no package that is installed starts its service. */
