@@ -20,7 +20,7 @@ import { type Random, ulid } from "./core/random.ts";
 import { Alarms, Health, newNonce, systemProbes } from "./health/health.ts";
 import { Host } from "./host/host.ts";
 import { Log, type LogStream } from "./log/log.ts";
-import { DurableOutbox, Forwarder, type Publisher } from "./outbox/outbox.ts";
+import { countMissing, DurableOutbox, Forwarder, type Publisher } from "./outbox/outbox.ts";
 import { Schedule } from "./schedule/schedule.ts";
 import { ClockTruster, readBootId } from "./service/service.ts";
 import { DatabaseStore, FileVolatileLog, type KeyValueOpener, openLevel } from "./store/store.ts";
@@ -28,6 +28,7 @@ import * as options from "./wiring/options.ts";
 import { controlPorts, healthSources, type Parts } from "./wiring/ports.ts";
 import { changedKeys } from "./wiring/reload.ts";
 import { type PastRuns, RunLog } from "./wiring/run-record.ts";
+import { StoreWatch } from "./wiring/store-watch.ts";
 import { WATCH_EVERY_MS, Watch } from "./wiring/watch.ts";
 
 export interface AgentOptions {
@@ -56,11 +57,14 @@ export class Agent implements Component {
   readonly #runLog: RunLog;
   readonly #log: Log;
   readonly #life = new AbortController();
+  /** Resolves when the store, which could not be opened at the start, can be opened now. */
+  readonly again: Promise<void>;
   #consuming: Promise<void> | undefined;
   #state: "new" | "running" | "stopped" = "new";
 
   constructor(parts: Parts, components: readonly Component[], log: Log) {
     this.#parts = parts;
+    this.again = parts.recoverable;
     this.#config = parts.config;
     this.#components = components;
     this.#log = log;
@@ -150,7 +154,10 @@ export async function createAgent(
   const { up } = config.topics;
 
   const openDatabase = deps.openDatabase ?? openLevel;
-  const store = new DatabaseStore({ dir: config.state.dir }, { openDatabase, random, log });
+  const store = new DatabaseStore(options.storeOptions(config), {
+    ...{ openDatabase, random, log, countMissing },
+    onCrowded: () => void storeWatch.look(),
+  });
   const volatileLog = new FileVolatileLog(
     { dir: options.controlDir(config), identity: () => `${store.id} ${bootId}` },
     (error) => log.warn("volatile log not written", { error: describeError(error) }),
@@ -164,8 +171,16 @@ export async function createAgent(
   });
   const alarms = new Alarms({ topic: who.topics.alarm }, { store, outgoing: outbox, clock, log });
   const schedule = new Schedule({}, { clock, log });
-  const watch = new Watch({ store, outbox, alarms });
-  schedule.every("watch", WATCH_EVERY_MS, async () => watch.look());
+  const watch = new Watch({ outbox, alarms });
+  const recoverable = Promise.withResolvers<void>();
+  const storeWatch: StoreWatch = new StoreWatch({
+    ...{ store, outbox, alarms, clock, log },
+    onRecoverable: recoverable.resolve,
+  });
+  schedule.every("watch", WATCH_EVERY_MS, async () => {
+    watch.look();
+    await storeWatch.look();
+  });
   schedule.every("outbox", WATCH_EVERY_MS, () => outbox.tidy());
   const host = new Host(
     {
@@ -213,7 +228,7 @@ export async function createAgent(
     past: { restarts: 0, lastExit: null },
   };
   const parts: Parts = {
-    ...{ config, version, bootId, clock, truster, started },
+    ...{ config, version, bootId, clock, truster, started, recoverable: recoverable.promise },
     ...{ store, outbox, alarms, schedule, host, commands, session, forwarder, health },
   };
   const control = new Control(

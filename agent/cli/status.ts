@@ -75,7 +75,8 @@ function factsOf(report: StatusReport, nowMs: number, style: Styler): [string, s
       "store",
       `${style(store.state === "open" ? "green" : "red", printable(store.state))}, ` +
         `${bytesText(store.bytes)} of ${bytesText(store.quotaBytes)}` +
-        (store.salvages > 0 ? `, saved from damage ${store.salvages} times` : ""),
+        (store.salvages > 0 ? `, saved from damage ${store.salvages} times` : "") +
+        (store.aside === null ? "" : `, ${printable(store.aside)} set aside`),
     ],
     [
       "commands",

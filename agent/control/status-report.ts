@@ -33,7 +33,10 @@ export interface StatusReport {
     readonly state: string;
     readonly bytes: number;
     readonly quotaBytes: number;
+    /** How often a damaged database was dealt with. */
     readonly salvages: number;
+    /** The folder in the state folder with the last damaged database; null: there is none. */
+    readonly aside: string | null;
   };
   readonly commands: {
     readonly queued: number;

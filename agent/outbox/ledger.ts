@@ -22,7 +22,7 @@ export class Ledger {
   readonly #dirtyBlocks = new Set<number>();
   readonly #dirtyMasks = new Set<number>();
 
-  constructor(store: Store) {
+  constructor(store: Pick<Store, "table">) {
     this.#table = store.table("ledger", rawCodec);
   }
 

@@ -94,6 +94,7 @@ export class Listing {
     try {
       const head = decodeRecordSummary(value);
       const { number, count, time, firstSeq, lastSeq } = head;
+      if (this.#ledger.isGone(number)) return; // A repair brought it back.
       const known = this.#ledger.mask(number);
       const noted = (this.#noted.masks.get(number) ?? 0) & allOf(count);
       const gone = known | noted;
@@ -150,7 +151,9 @@ export class Listing {
   }
 
   #findMissing(): void {
-    const last = Math.max(this.#seen.highest, this.#ledger.highest);
+    // Behind the last one that is there: a lost tail, which the store's anchor knows of.
+    const known = this.#store.lastNumber ?? 0;
+    const last = Math.max(this.#seen.highest, this.#ledger.highest, known);
     const first = Math.max(this.#ledger.through + 1, last - MOST_MISSING);
     let missing = 0;
     for (let number = first; number <= last; number++) {

@@ -32,6 +32,7 @@
 export { DurableOutbox, type OutboxOptions } from "./durable-outbox.ts";
 export { Forwarder, type Publisher } from "./forwarder.ts";
 export type { LaneOptions } from "./lane.ts";
+export { countMissing } from "./missing.ts";
 export type {
   Outgoing,
   Reservation,

@@ -2,6 +2,7 @@
 import { copyFile, link, lstat, mkdir, readdir, readFile, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { crc32 } from "node:zlib";
+import { isBrokenInside } from "./level-log.ts";
 import { liveTables } from "./manifest.ts";
 import { syncFolder } from "./state-files.ts";
 
@@ -43,6 +44,17 @@ export async function removeStrays(folder: string): Promise<void> {
   // Not one of a database may go: then the manifest is another one's.
   if (strays.length > 0 && live.size === 0) throw new RangeError("the manifest names no table");
   for (const stray of strays) await rm(join(folder, stray), { force: true });
+}
+
+/** Names of the logs that are broken inside; LevelDB would leave out what it cannot read. */
+export async function brokenLogs(folder: string): Promise<string[]> {
+  const broken: string[] = [];
+  for (const name of await dataFiles(folder)) {
+    if (!name.endsWith(".log")) continue;
+    const log = await readFile(join(folder, name)).catch(() => undefined);
+    if (log && isBrokenInside(log)) broken.push(name);
+  }
+  return broken;
 }
 
 /**

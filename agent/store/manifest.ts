@@ -1,40 +1,17 @@
+import { logRecords } from "./level-log.ts";
+
 /**
  * Reads a MANIFEST of LevelDB as far as needed to say which table files belong to the database.
  * LevelDB takes a manifest that was cut for an older one and gives file numbers a second time: it
  * would write over tables that are there, and with them over a copy made of hard links.
- *
- * The file is a log in blocks of 32 KiB; a piece is 4 bytes of checksum, u16 length, u8 kind (1 whole,
- * 2 first, 3 middle, 4 last), little-endian. A record is a list of tagged fields.
+ * A manifest is a log; a record of it is a list of tagged fields.
  */
-const BLOCK = 32_768;
-const HEADER = 7;
 
 /** Numbers of the live table files. Throws for what LevelDB would not read either. */
 export function liveTables(manifest: Uint8Array): Set<number> {
   const live = new Set<number>();
-  for (const record of records(Buffer.from(manifest))) applyEdit(record, live);
+  for (const record of logRecords(Buffer.from(manifest))) applyEdit(record, live);
   return live;
-}
-
-/** Whole records up to the end or to where it was cut, as LevelDB takes them. */
-function* records(log: Buffer): Generator<Buffer> {
-  let parts: Buffer[] = [];
-  for (let at = 0; at + HEADER <= log.length; ) {
-    const left = BLOCK - (at % BLOCK);
-    if (left < HEADER) {
-      at += left;
-      continue;
-    }
-    const length = log.readUInt16LE(at + 4);
-    const kind = log[at + 6] as number;
-    const end = at + HEADER + length;
-    if (kind === 0 || end > log.length) return;
-    if (kind > 4 || HEADER + length > left) throw new RangeError("not a manifest");
-    const piece = log.subarray(at + HEADER, end);
-    at = end;
-    parts = kind === 1 || kind === 2 ? [piece] : [...parts, piece];
-    if (kind === 1 || kind === 4) yield Buffer.concat(parts);
-  }
 }
 
 function applyEdit(record: Buffer, live: Set<number>): void {

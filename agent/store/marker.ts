@@ -1,5 +1,6 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
+import { crc32 } from "node:zlib";
 import { HoldfastError } from "../core/errors.ts";
 import { isJsonObject } from "../core/json.ts";
 import { writeDurably } from "./state-files.ts";
@@ -28,10 +29,10 @@ export async function readMarker(dir: string): Promise<Marker | undefined> {
 }
 
 export async function writeMarker(dir: string, marker: Marker): Promise<void> {
-  await writeDurably(dir, NAME, `${JSON.stringify(marker)}\n`);
+  await writeDurably(dir, NAME, `${JSON.stringify({ ...marker, sum: sumOf(marker) })}\n`);
 }
 
-/** A torn marker still says that a database must exist. */
+/** A torn or changed marker still says that a database must exist, and nothing else. */
 function parseMarker(text: string): Marker {
   let parsed: unknown;
   try {
@@ -39,13 +40,21 @@ function parseMarker(text: string): Marker {
   } catch {
     parsed = undefined;
   }
-  const { format, id, salvages, knownBroken } = isJsonObject(parsed) ? parsed : {};
-  return {
+  const { format, id, salvages, knownBroken, sum } = isJsonObject(parsed) ? parsed : {};
+  const marker = {
     format: numberOr(0, format),
     id: typeof id === "string" ? id : "",
     salvages: numberOr(0, salvages),
     knownBroken: numberOr(0, knownBroken),
   };
+  // Without a sum it is of the first release; or the name of the sum is what changed.
+  if (sum === undefined || sum === sumOf(marker)) return marker;
+  return { format: 0, id: "", salvages: 0, knownBroken: 0 };
+}
+
+/** One bit more in the format would lock the folder for ever. */
+function sumOf({ format, id, salvages, knownBroken }: Marker): number {
+  return crc32(JSON.stringify([format, id, salvages, knownBroken]));
 }
 
 function numberOr(otherwise: number, value: unknown): number {

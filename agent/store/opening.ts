@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { describeError, HoldfastError, isHoldfastError } from "../core/errors.ts";
 import type { Logger } from "../core/log.ts";
 import { type Findings, inspect, type MissingCounter } from "./damage.ts";
-import { copyDatabase, dataFiles, inventory } from "./folders.ts";
+import { brokenLogs, copyDatabase, dataFiles, inventory } from "./folders.ts";
 import type { Formats } from "./formats.ts";
 import type { KeyValue, KeyValueOpener } from "./level.ts";
 import { syncFolder, systemCode } from "./state-files.ts";
@@ -89,13 +89,14 @@ export class Opening {
       }
     }
     const unreadable = kept ? [] : await this.#keepCopy();
+    const doubtful = [...unreadable, ...(await brokenLogs(this.#at("db.keep")))];
     const found = await this.#attemptOriginal(expected);
     const { database, findings } = found;
-    if (database && findings && !isDamaged(findings, expected) && unreadable.length === 0) {
+    if (database && findings && !isDamaged(findings, expected) && doubtful.length === 0) {
       await this.#drop("db.keep");
       return { database, salvage: undefined };
     }
-    return this.#salvage(found, expected, unreadable);
+    return this.#salvage(found, expected, doubtful);
   }
 
   /** A new database; what is there under its name is set aside first. */
@@ -116,8 +117,8 @@ export class Opening {
     return name;
   }
 
-  async #salvage(found: Attempt, expected: Expected, unreadable: string[]): Promise<Opened> {
-    const cause = causeOf(found, expected, unreadable);
+  async #salvage(found: Attempt, expected: Expected, doubtful: string[]): Promise<Opened> {
+    const cause = causeOf(found, expected, doubtful);
     this.#log.error("store damaged", { cause });
     const repaired = await this.#repairCopy(expected);
     const best = (repaired.findings?.sound ?? 0) > (found.findings?.sound ?? 0);
@@ -134,6 +135,10 @@ export class Opening {
     }
     await this.#drop("db.repair");
     if (found.database && found.findings && found.findings.sound > 0) {
+      if (!isDamaged(found.findings, expected)) {
+        await this.#drop("db.keep");
+        return { database: found.database, salvage: undefined };
+      }
       const aside = await this.#setAside();
       const salvage: Salvage = { outcome: "kept", cause, aside, findings: found.findings };
       return { database: found.database, salvage };
@@ -298,9 +303,9 @@ function isDamaged(findings: Findings, { anchored, knownBroken }: Expected): boo
   return (broken > 0 && brokenSum !== knownBroken) || lastNumber < anchored || missing > 0;
 }
 
-function causeOf({ error, findings }: Attempt, { anchored }: Expected, unreadable: string[]) {
+function causeOf({ error, findings }: Attempt, { anchored }: Expected, doubtful: string[]) {
   const parts: string[] = [];
-  if (unreadable.length > 0) parts.push(`files that cannot be read: ${unreadable.join(", ")}`);
+  if (doubtful.length > 0) parts.push(`files with damage: ${doubtful.join(", ")}`);
   if (error !== undefined) parts.push(describeError(error));
   if (findings) {
     const { broken, lastNumber, missing } = findings;

@@ -14,8 +14,13 @@ import { limits } from "../core/limits.ts";
 import type { LaneOptions, OutboxOptions } from "../outbox/outbox.ts";
 import { type ClientId, parseClientId } from "../protocol/client-id.ts";
 import { checkPublishTopic, makeP2pTopic } from "../protocol/topics.ts";
+import type { DatabaseStoreOptions } from "../store/store.ts";
 
 const MB = 1_048_576;
+/** LevelDB needs this to be opened and to delete on a full disk. */
+const BALLAST_BYTES = 2 * MB;
+/** LevelDB makes and deletes files all the time. */
+const KEEP_FREE_INODES = 64;
 /** Commands that may wait for their admission before the socket is paused. */
 const INBOUND = { messages: 1_024, bytes: 8 * MB };
 
@@ -114,6 +119,19 @@ export function sessionOptions(config: Config, { p2pTopic }: Identity): SessionO
     },
     inboundBound: INBOUND,
     maxPayloadBytes: limits.payloadBytes,
+  };
+}
+
+export function storeOptions({ state }: Config): DatabaseStoreOptions {
+  return {
+    dir: state.dir,
+    ballastBytes: BALLAST_BYTES,
+    degraded: true,
+    space: {
+      quotaBytes: state.quota_mb * MB,
+      keepFreeBytes: state.keep_free_mb * MB,
+      keepFreeInodes: KEEP_FREE_INODES,
+    },
   };
 }
 

@@ -20,6 +20,7 @@ import type { Schedule } from "../schedule/schedule.ts";
 import type { ClockTruster } from "../service/service.ts";
 import type { DatabaseStore } from "../store/store.ts";
 import type { PastRuns } from "./run-record.ts";
+import { storeTrouble } from "./store-watch.ts";
 
 export interface Parts {
   readonly config: Config;
@@ -37,6 +38,8 @@ export interface Parts {
   readonly forwarder: Forwarder;
   readonly health: Health;
   /** Known from the start on. */
+  /** Resolves when a store that could not be opened at the start can be opened now. */
+  readonly recoverable: Promise<void>;
   readonly started: { readonly wallMs: number; readonly monotonicMs: number; past: PastRuns };
 }
 
@@ -103,9 +106,10 @@ async function statusReport(parts: Parts): Promise<StatusReport> {
     outbox: outbox.stats(),
     store: {
       state: store.state,
-      bytes: await store.size(),
+      bytes: store.room?.usedBytes ?? (await store.size()),
       quotaBytes: config.state.quota_mb * MB,
-      salvages: 0,
+      salvages: store.salvages,
+      aside: await store.aside(),
     },
     commands: { queued, running, finished, rejected },
     plugins: host.list().map(({ name, version: its, isolation, state: now, restarts }) => {
@@ -116,8 +120,8 @@ async function statusReport(parts: Parts): Promise<StatusReport> {
 }
 
 function healthiness({ store }: Parts): Healthiness {
-  if (store.state === "open") return { ok: true, reasons: [] };
-  return { ok: false, reasons: ["The disk does not take writes."] };
+  const trouble = storeTrouble(store.state);
+  return trouble === undefined ? { ok: true, reasons: [] } : { ok: false, reasons: [trouble] };
 }
 
 async function listCommands(commands: Commands, { cursor, limit }: PageRequest): Promise<Page> {

@@ -1,6 +1,5 @@
 import type { Alarms } from "../health/health.ts";
 import type { DurableOutbox } from "../outbox/outbox.ts";
-import type { DatabaseStore } from "../store/store.ts";
 
 /** How often the agent looks at itself. */
 export const WATCH_EVERY_MS = 5_000;
@@ -10,31 +9,23 @@ export const WATCH_EVERY_MS = 5_000;
 const CALM_LOOKS = 120;
 
 /**
- * Turns what the parts count into alarms: a disk that does not take writes, and lanes that let
- * messages go.
+ * Turns what the outbox counts into alarms: lanes that let messages go.
  */
 export class Watch {
-  readonly #store: Pick<DatabaseStore, "state">;
   readonly #outbox: Pick<DurableOutbox, "stats">;
   readonly #alarms: Pick<Alarms, "raise" | "clear">;
   /** By lane: messages let go until the last look, and looks since that number changed. */
   readonly #losses = new Map<string, { sum: number; calm: number }>();
 
   constructor(parts: {
-    readonly store: Pick<DatabaseStore, "state">;
     readonly outbox: Pick<DurableOutbox, "stats">;
     readonly alarms: Pick<Alarms, "raise" | "clear">;
   }) {
-    this.#store = parts.store;
     this.#outbox = parts.outbox;
     this.#alarms = parts.alarms;
   }
 
   look(): void {
-    this.#set("store.not_writable", this.#store.state === "failed", {
-      severity: "critical",
-      cause: "The disk does not take writes.",
-    });
     for (const [lane, { dropped }] of Object.entries(this.#outbox.stats().lanes)) {
       const sum = Object.values(dropped).reduce((total, count) => total + count, 0);
       const before = this.#losses.get(lane) ?? { sum: 0, calm: CALM_LOOKS };

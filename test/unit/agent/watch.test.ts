@@ -3,29 +3,15 @@ import { Watch } from "../../../agent/wiring/watch.ts";
 
 function rig() {
   const dropped: Record<string, number> = {};
-  const store: { state: "open" | "failed" } = { state: "open" };
   const raised = new Set<string>();
   const lane = { messages: 0, bytes: 0, oldestAgeMs: 0, dropped };
   const counters = { inFlight: 0, quarantined: 0, persisted: 0, elided: 0 };
   const watch = new Watch({
-    store,
     outbox: { stats: () => ({ lanes: { telemetry: lane }, ...counters }) },
     alarms: { raise: (name) => raised.add(name), clear: (name) => raised.delete(name) },
   });
-  return { dropped, store, raised, watch };
+  return { dropped, raised, watch };
 }
-
-test("a disk that does not take writes is an alarm until it does again", () => {
-  const { store, raised, watch } = rig();
-  watch.look();
-  expect([...raised]).toEqual([]);
-  store.state = "failed";
-  watch.look();
-  expect([...raised]).toEqual(["store.not_writable"]);
-  store.state = "open";
-  watch.look();
-  expect([...raised]).toEqual([]);
-});
 
 test("a lane that lets messages go is an alarm as long as it goes on doing so", () => {
   const { dropped, raised, watch } = rig();

@@ -1,0 +1,245 @@
+/** I6: the quota and the floor of free space hold, and draining goes on. */
+import { readdir, stat, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { describe, expect, test } from "vitest";
+import { HoldfastError } from "../../../agent/core/errors.ts";
+import { silentLog } from "../../../agent/core/log.ts";
+import { SystemRandom } from "../../../agent/core/system-random.ts";
+import type { FreeSpace } from "../../../agent/store/space.ts";
+import { judge } from "../../../agent/store/space.ts";
+import {
+  DatabaseStore,
+  jsonCodec,
+  type KeyValueOpener,
+  openLevel,
+} from "../../../agent/store/store.ts";
+import { shouldCompact } from "../../../agent/wiring/store-watch.ts";
+import { tempDir } from "../../support/temp-dir.ts";
+
+const MB = 1_048_576;
+const texts = jsonCodec(String);
+const random = new SystemRandom();
+const codeOf = (error: unknown) => (error instanceof HoldfastError ? error.code : String(error));
+
+/** A disk with as much room as the test says; full means that LevelDB and files are refused. */
+async function rig(options: { quotaMb?: number; keepFreeMb?: number } = {}) {
+  const dir = await tempDir();
+  const disk = { free: 1_000 * MB, inodes: 1_000, full: false };
+  const ballastThere = () =>
+    stat(join(dir, "ballast")).then(
+      () => true,
+      () => false,
+    );
+  const noSpace = () => Object.assign(new Error("no space left on device"), { code: "ENOSPC" });
+  const openDatabase: KeyValueOpener = async (folder, how) => {
+    if (disk.full && (await ballastThere())) throw noSpace();
+    const database = await openLevel(folder, how);
+    let poisoned = false;
+    return {
+      ...database,
+      batch: async (operations, how2) => {
+        poisoned ||= disk.full && (await ballastThere());
+        if (poisoned) throw noSpace();
+        await database.batch(operations, how2);
+      },
+    };
+  };
+  const store = new DatabaseStore(
+    {
+      dir,
+      ballastBytes: 2 * MB,
+      space: {
+        quotaBytes: (options.quotaMb ?? 100) * MB,
+        keepFreeBytes: (options.keepFreeMb ?? 10) * MB,
+        keepFreeInodes: 10,
+      },
+    },
+    {
+      ...{ openDatabase, random, log: silentLog },
+      freeSpace: async (): Promise<FreeSpace> => ({ bytes: disk.free, inodes: disk.inodes }),
+      probe: async () => {
+        if (disk.full && (await ballastThere())) throw noSpace();
+      },
+    },
+  );
+  await store.start();
+  const table = store.table("a", texts);
+  const put = (key: string, bytes = 10) =>
+    store
+      .commit([table.put(key, "x".repeat(bytes))], { sync: true, grows: true })
+      .then(() => "done", codeOf);
+  return { dir, disk, store, table, put, ballastThere };
+}
+
+test("the ballast is there from the start, and it is real data", async () => {
+  const { dir, store, ballastThere } = await rig();
+  expect(await ballastThere()).toBe(true);
+  const { size, blocks } = await stat(join(dir, "ballast"));
+  expect(size).toBe(2 * MB);
+  expect(blocks * 512).toBeGreaterThanOrEqual(2 * MB);
+  await store.stop();
+});
+
+test("on a full disk the ballast goes, what drains is written, what grows is refused", async () => {
+  const { disk, store, table, put, ballastThere } = await rig();
+  expect(await put("1")).toBe("done");
+  disk.full = true;
+  disk.free = 0;
+  expect(await put("2")).toBe("store_not_writable");
+  // The next commit finds the room of the ballast.
+  await store.commit([table.del("1")], { sync: true });
+  expect(await ballastThere()).toBe(false);
+  expect(store.state).toBe("open");
+  expect(store.short).toBe(true);
+  expect(await put("3")).toBe("store_not_writable");
+  await store.commit([table.put("4", "reply")], { sync: true });
+  expect(await table.get("4")).toBe("reply");
+
+  disk.full = false;
+  disk.free = 1_000 * MB;
+  await store.look();
+  expect(store.short).toBe(false);
+  expect(await put("5")).toBe("done");
+  await store.secure();
+  expect(await ballastThere()).toBe(true);
+  await store.stop();
+});
+
+test("the floor of free space refuses before the disk is full, and lets go of it again", async () => {
+  const { disk, store, put } = await rig({ keepFreeMb: 64 });
+  disk.free = 63 * MB;
+  const room = await store.look();
+  expect(room?.short).toBe(true);
+  expect(room?.overBytes).toBeGreaterThan(0);
+  expect(await put("1")).toBe("store_not_writable");
+  disk.free = 80 * MB;
+  await store.look();
+  expect(await put("1")).toBe("done");
+  disk.inodes = 5;
+  await store.look();
+  expect(await put("2")).toBe("store_not_writable");
+  await store.stop();
+});
+
+test("the quota counts everything in the folder, and is never passed", async () => {
+  const { dir, store, put } = await rig({ quotaMb: 16 });
+  let refused = 0;
+  for (let i = 0; i < 400 && refused < 3; i++) {
+    const value = Buffer.from(random.bytes(48_000)).toString("base64");
+    const table = store.table("b", texts);
+    const outcome = await store
+      .commit([table.put(String(i), value)], { sync: true, grows: true })
+      .then(() => "done", codeOf);
+    if (outcome !== "done") refused++;
+  }
+  expect(refused).toBe(3);
+  const room = await store.look();
+  expect(room?.usedBytes).toBeGreaterThan(12 * MB);
+  expect(room?.usedBytes).toBeLessThanOrEqual(16 * MB);
+  await writeFile(join(dir, "strange"), Buffer.alloc(MB, 1));
+  expect((await store.look())?.usedBytes).toBeGreaterThan((room?.usedBytes ?? 0) + MB - 1);
+  expect(await put("no")).toBe("store_not_writable");
+  await store.stop();
+});
+
+test("a start on a disk that takes nothing is degraded where that is asked for", async () => {
+  const dir = await tempDir();
+  const first = new DatabaseStore({ dir }, { openDatabase: openLevel, random, log: silentLog });
+  await first.start();
+  await first.stop();
+  let broken = true;
+  const options = { dir, degraded: true };
+  const cause = Object.assign(new Error("read-only file system"), { code: "EROFS" });
+  const probe = async () => {
+    if (broken) throw cause;
+  };
+  const openDatabase: KeyValueOpener = async (folder, how) => {
+    if (broken) throw new Error("IO error", { cause });
+    return openLevel(folder, how);
+  };
+  const store = new DatabaseStore(options, { openDatabase, random, log: silentLog, probe });
+  await store.start();
+  expect(store.state).toBe("read-only");
+  const table = store.table("a", texts);
+  expect(await table.get("1")).toBeUndefined();
+  expect(await Array.fromAsync(table.range({ limit: 5 }))).toEqual([]);
+  expect(await store.commit([table.put("1", "")], { sync: true }).catch(codeOf)).toBe(
+    "store_not_writable",
+  );
+  expect(await store.recoverable()).toBe(false);
+  broken = false;
+  expect(await store.recoverable()).toBe(true);
+  await store.stop();
+  expect((await readdir(dir)).some((name) => name.startsWith("damaged"))).toBe(false);
+
+  broken = true;
+  const strict = new DatabaseStore({ dir }, { openDatabase, random, log: silentLog, probe });
+  await expect(strict.start()).rejects.toMatchObject({ code: "store_not_writable" });
+});
+
+test("a fault that strikes a start once costs nothing", async () => {
+  const dir = await tempDir();
+  for (const [fault, after] of [
+    [1, "first start"],
+    [1, "second start"],
+  ] as const) {
+    let left = fault;
+    const openDatabase: KeyValueOpener = async (folder, how) => {
+      if (left-- > 0) throw new Error("IO error: input/output error");
+      return openLevel(folder, how);
+    };
+    const store = new DatabaseStore({ dir }, { openDatabase, random, log: silentLog });
+    await store.start();
+    expect(store.state, after).toBe("open");
+    await store.stop();
+  }
+});
+
+describe("room", () => {
+  const options = { quotaBytes: 320 * MB, keepFreeBytes: 64 * MB, keepFreeInodes: 64 };
+  const plenty = { bytes: 10_000 * MB, inodes: 1e6 };
+
+  test("is made before it is short", () => {
+    expect(judge(300 * MB, plenty, options, false)).toMatchObject({ overBytes: 0, short: false });
+    const near = judge(314 * MB, plenty, options, false);
+    expect(near).toMatchObject({ overBytes: 2 * MB, short: false });
+    expect(judge(317 * MB, plenty, options, false)).toMatchObject({ short: true });
+  });
+
+  test("stays short until there is a little more of it", () => {
+    expect(judge(315 * MB, plenty, options, true).short).toBe(true);
+    expect(judge(313 * MB, plenty, options, true).short).toBe(false);
+  });
+
+  test("a file system that does not count inodes has enough", () => {
+    const free = { bytes: plenty.bytes, inodes: undefined };
+    expect(judge(0, free, options, false).short).toBe(false);
+  });
+});
+
+describe("compaction", () => {
+  const calm = { writtenBytes: 0, sinceLastMs: 1e9, pressed: false };
+  test.each([
+    ["a drained database", { databaseBytes: 300 * MB, liveBytes: 0, ...calm }, true],
+    [
+      "one that was just compacted",
+      { databaseBytes: 2 * MB, liveBytes: 0, ...calm, sinceLastMs: 5_000 },
+      false,
+    ],
+    ["next to nothing", { databaseBytes: MB / 2, liveBytes: 0, ...calm }, false],
+    ["one that is full", { databaseBytes: 300 * MB, liveBytes: 230 * MB, ...calm }, false],
+    ["one that is half garbage", { databaseBytes: 300 * MB, liveBytes: 80 * MB, ...calm }, true],
+    [
+      "heavy traffic",
+      { databaseBytes: 300 * MB, liveBytes: 0, ...calm, writtenBytes: 20 * MB },
+      false,
+    ],
+    [
+      "heavy traffic without room",
+      { databaseBytes: 300 * MB, liveBytes: 0, ...calm, writtenBytes: 20 * MB, pressed: true },
+      true,
+    ],
+  ])("%s", (_, facts, expected) => {
+    expect(shouldCompact(facts)).toBe(expected);
+  });
+});
