@@ -28,6 +28,8 @@ export interface CommitterDeps {
   readonly onStored: (entry: Entry) => void;
   readonly notes: SettleNotes;
   readonly losses: Pick<Losses, "takeWrites" | "committed">;
+  /** A commit with settlements is on disk. */
+  readonly onNoted: () => void;
   /** Says whether the entry still waits for the service or was refused. */
   readonly onRefused: (entry: Entry, error: HoldfastError) => "wait" | "refused";
 }
@@ -38,6 +40,8 @@ const GROUP_BYTES = 2 * 1024 * 1024;
 const SETTLE_MS = 1_000;
 /** Between two attempts on a disk that does not take writes. */
 const RETRY_MS = 500;
+/** At this share of `settleEvery` a commit begins, so that the rest is left for while it lasts. */
+const SETTLE_SHARE = 0.75;
 
 /**
  * The loop that writes: one synced commit at a time, holding every message whose persist delay is
@@ -57,6 +61,11 @@ export class Committer {
   /** Entries of `pending` that went since it was looked through, at most. */
   #forgotten = 0;
   #settlements = 0;
+  /** Of the commit under way, or of the one that failed and is tried again. */
+  #settling = 0;
+  /** Messages of records being written that were settled meanwhile. */
+  #early = 0;
+  #failing = false;
   #lettingGo = false;
   #firstSettledMs = 0;
   #notBeforeMs = 0;
@@ -133,13 +142,28 @@ export class Committer {
     this.#lettingGo = true;
   }
 
+  /** It was settled while its record is being written, where a kill may find it. */
+  noteEarly(number: number, mask: number): void {
+    this.#deps.notes.add(number, mask);
+    this.#early++;
+  }
+
+  /**
+   * Whether `settleEvery` messages are settled and not noted on disk (I3): then nothing more is to
+   * be sent. A disk that fails holds up nothing.
+   */
+  get behind(): boolean {
+    const unnoted = this.#settlements + this.#settling + this.#early;
+    return !this.#failing && unnoted >= this.#options.settleEvery;
+  }
+
   /** Ledger or losses have something to write. */
   noteChange(): void {
     if (this.#settlements++ === 0) {
       this.#firstSettledMs = this.#deps.clock.monotonicMs();
       this.#wakeup.notify();
     }
-    if (this.#settlements === this.#options.settleEvery) this.#wakeup.notify();
+    if (this.#settlements === this.#settleAt) this.#wakeup.notify();
   }
 
   async #run(signal: AbortSignal): Promise<void> {
@@ -177,8 +201,12 @@ export class Committer {
 
   #settlementsDueMs(): number {
     if (this.#settlements === 0 && this.#unwritten.size === 0) return Number.POSITIVE_INFINITY;
-    if (this.#stopping || this.#settlements >= this.#options.settleEvery) return 0;
+    if (this.#stopping || this.#settlements >= this.#settleAt) return 0;
     return this.#firstSettledMs + SETTLE_MS;
+  }
+
+  get #settleAt(): number {
+    return Math.ceil(this.#options.settleEvery * SETTLE_SHARE);
   }
 
   #delayMs(): number {
@@ -204,12 +232,16 @@ export class Committer {
     this.#unwritten.clear();
     this.#deps.losses.committed();
     if (settling) notes.committed();
+    this.#failing = false;
+    this.#settling = 0;
+    this.#early = 0; // From here on each counts as a settlement.
     this.persisted += group.length;
     for (const entry of group) {
       this.unsafeBytes -= entry.packet.length;
       this.#deps.onStored(entry);
     }
     notes.flush();
+    if (settling) this.#deps.onNoted();
   }
 
   #dueEntries(now: number): Entry[] {
@@ -241,12 +273,23 @@ export class Committer {
     for (const write of records.ledger.takeWrites()) this.#keep(write);
     for (const write of this.#deps.losses.takeWrites()) this.#keep(write);
     this.#touched.clear();
+    this.#settling += this.#settlements;
     this.#settlements = 0;
     this.#lettingGo = false;
   }
 
   #keep(write: Write): void {
     if ("key" in write) this.#unwritten.set(`${write.table}/${write.key}`, write);
+  }
+
+  /** The records of these were not written: what was noted of them is of no record. */
+  #forgetNumbers(group: readonly Entry[]): void {
+    const numbers = new Set<number>();
+    for (const entry of group) {
+      if (entry.place === "gone" && entry.record) numbers.add(entry.record.number);
+      entry.record = undefined;
+    }
+    if (numbers.size > 0) this.#deps.notes.void(numbers);
   }
 
   #failed(group: readonly Entry[], cause: unknown): void {
@@ -257,6 +300,9 @@ export class Committer {
         ? cause
         : new HoldfastError("store_not_writable", "The disk does not take writes now.", { cause });
     this.#deps.log.debug("commit failed", { error: describeError(error), messages: group.length });
+    this.#failing = true;
+    this.#early = 0;
+    this.#forgetNumbers(group);
     const again: Entry[] = [];
     for (const entry of group) {
       if (entry.place === "writing") entry.place = "fresh";

@@ -138,6 +138,7 @@ export class DurableOutbox implements Outbox, Component {
         onStored: (entry) => this.#stored(entry),
         notes: this.#notes,
         losses: this.#losses,
+        onNoted: () => this.#readable.notify(),
         onRefused: (entry, error) => this.#refused(entry, error),
       },
     );
@@ -262,6 +263,10 @@ export class DurableOutbox implements Outbox, Component {
         const now = this.#clock.monotonicMs();
         const entry = await this.quarantine.prepare(now, limit.trial === true);
         if (entry) return { ...this.#hand([entry]), trial: true };
+      }
+      if (this.#committer.behind) {
+        await this.#readable.wait(signal);
+        continue;
       }
       const { entries, load, retryMs } = this.#collect(limit);
       if (entries.length > 0) return this.#hand(entries);
@@ -637,9 +642,11 @@ export class DurableOutbox implements Outbox, Component {
     const { lane, record } = entry;
     lane.messages--;
     lane.bytes -= entry.packet.length;
-    const stored = entry.place === "stored";
+    const { place } = entry;
     entry.place = "gone";
-    if (!stored || !record) return;
+    if (!record) return;
+    if (place === "writing") this.#committer.noteEarly(record.number, 1 << entry.indexInRecord);
+    if (place !== "stored") return;
     this.#records.markGone(entry, record);
     if (why) this.#committer.noteLetGo(record, { why, mask: 1 << entry.indexInRecord });
     else this.#committer.noteGone(record);

@@ -14,6 +14,8 @@ const NOTE_BYTES = 12;
  */
 const WHYS = ["full", "ttl", "quota", "damage", "quarantine", "replaced"] as const;
 const NUMBERS = 2 ** 44;
+/** Above the number: what was noted of it so far is void. */
+const VOID = 15;
 
 /** Messages of one record that were let go: a loss, or not, because a newer one replaced them. */
 export interface LetGo {
@@ -46,7 +48,13 @@ export class SettleNotes {
       const note = bytes.subarray(at, at + NOTE_BYTES);
       if (note.readUInt16BE(10) !== check(note)) break; // What follows a torn one is out of step.
       const number = note.readUIntBE(0, 6) % NUMBERS;
-      const why = WHYS[Math.floor(note.readUIntBE(0, 6) / NUMBERS) - 1];
+      const kind = Math.floor(note.readUIntBE(0, 6) / NUMBERS);
+      if (kind === VOID) {
+        masks.delete(number);
+        letGo.delete(number);
+        continue;
+      }
+      const why = WHYS[kind - 1];
       const mask = note.readUInt32BE(6);
       masks.set(number, (masks.get(number) ?? 0) | mask);
       if (why) letGo.set(number, [...(letGo.get(number) ?? []), { why, mask }]);
@@ -60,6 +68,13 @@ export class SettleNotes {
 
   addLetGo(number: number, { why, mask }: LetGo): void {
     this.add(number + (WHYS.indexOf(why) + 1) * NUMBERS, mask);
+  }
+
+  /** The records with these numbers were not written; others will get the numbers. */
+  void(numbers: Iterable<number>): void {
+    this.flush();
+    for (const number of numbers) this.add(number + VOID * NUMBERS, 0);
+    this.flush();
   }
 
   /** One write for all that was added. */
