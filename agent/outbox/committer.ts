@@ -6,9 +6,10 @@ import type { Logger } from "../core/log.ts";
 import { Wakeup } from "../core/wakeup.ts";
 import type { Store, Write } from "../store/store.ts";
 import { Deque } from "./deque.ts";
-import type { Entry, StoredRecord } from "./entry.ts";
+import { answer, type Entry, type StoredRecord } from "./entry.ts";
 import type { Lane } from "./lane.ts";
 import { persistDelayMs, type RecentLatency } from "./latency.ts";
+import { isWhollyGone } from "./latest.ts";
 import type { Losses } from "./losses.ts";
 import type { Records } from "./records.ts";
 import type { LetGo, SettleNotes } from "./settle-notes.ts";
@@ -92,7 +93,7 @@ export class Committer {
     if (!deadline.aborted) await Promise.race([this.#loop, gaveUp]);
     const error = new HoldfastError("stopped", "The agent stopped before the message was safe.");
     for (let entry = this.#pending.shift(); entry; entry = this.#pending.shift()) {
-      if (entry.place === "fresh") entry.waiting?.reject(error);
+      if (entry.place === "fresh") answer(entry, error);
     }
   }
 
@@ -267,7 +268,7 @@ export class Committer {
     notes.begin();
     for (const record of this.#touched) {
       if (records.ledger.isGone(record.number)) continue;
-      if (records.isWhollyGone(record)) this.#keep(records.remove(record));
+      if (isWhollyGone(record)) this.#keep(records.remove(record));
       else records.ledger.markMessages(record.number, record.gone);
     }
     for (const write of records.ledger.takeWrites()) this.#keep(write);

@@ -20,10 +20,11 @@ import type { Store, VolatileLog, Write } from "../store/store.ts";
 import { emptyBatch, toBatch } from "./batch.ts";
 import { cloudEventSource, encodeCloudEvent } from "./cloudevents.ts";
 import { Committer } from "./committer.ts";
-import { type Entry, provenAgeMs, type StoredRecord } from "./entry.ts";
+import { answer, type Entry, provenAgeMs, type StoredRecord } from "./entry.ts";
 import { type GapOptions, GapReporter } from "./gap-reporter.ts";
 import { Lane, type LaneOptions } from "./lane.ts";
 import { RecentLatency } from "./latency.ts";
+import { placeOf, replacedBy } from "./latest.ts";
 import { type Loss, Losses, type LossReason } from "./losses.ts";
 import type {
   Accusation,
@@ -187,9 +188,10 @@ export class DurableOutbox implements Outbox, Component {
     if (this.#committer.unsafeBytes + packet.length > UNSAFE_BYTES) {
       throw new HoldfastError("too_many", "Too many messages wait for the disk at once.");
     }
-    this.#makeRoom(lane, packet.length);
+    this.#makeRoom(lane, packet.length, message.key);
     const receipt = new Promise<Receipt>((resolve, reject) => {
       const entry = this.#newEntry(lane, message, packet, { resolve, reject });
+      this.#supersede(entry);
       this.#append(entry);
       this.#committer.add(entry);
     });
@@ -224,7 +226,7 @@ export class DurableOutbox implements Outbox, Component {
       this.#reservations.has(reservation) &&
       reservation.lane === lane.name &&
       reservation.bytes >= packet.length;
-    if (!reserved) this.#makeRoom(lane, packet.length);
+    if (!reserved) this.#makeRoom(lane, packet.length, message.key);
     reservation?.release();
     const entry = this.#newEntry(lane, message, packet, undefined);
     entry.place = "writing";
@@ -244,6 +246,8 @@ export class DurableOutbox implements Outbox, Component {
         lane.section++;
         entry.place = "stored";
         this.#committer.countPersisted(1);
+        this.#supersede(entry);
+        this.#replace(entry);
         lane.append(entry);
         lane.spill(TAIL_BYTES);
         this.#readable.notify();
@@ -353,7 +357,10 @@ export class DurableOutbox implements Outbox, Component {
       const oldest =
         lane.loaded.peek()?.acceptedAt ?? lane.stored.peek()?.time ?? lane.tail.peek()?.acceptedAt;
       const oldestAgeMs = oldest && messages > 0 ? provenAgeMs(oldest, now) : 0;
-      lanes[lane.name] = { messages, bytes, oldestAgeMs, dropped: { ...lane.dropped } };
+      lanes[lane.name] = {
+        ...{ messages, bytes, oldestAgeMs, dropped: { ...lane.dropped } },
+        ...(lane.latest && { replaced: lane.replaced }),
+      };
     }
     return {
       lanes,
@@ -419,10 +426,14 @@ export class DurableOutbox implements Outbox, Component {
     });
   }
 
-  #makeRoom(lane: Lane, bytes: number): void {
+  #makeRoom(lane: Lane, bytes: number, key = ""): void {
     // What could not fit in an empty lane must not empty it.
     const drops = lane.options.whenFull === "drop-oldest" && lane.couldHold(1, bytes);
-    while (!lane.hasRoomFor(1, bytes)) {
+    const hasRoom = (): boolean => {
+      const old = lane.latest?.current(key);
+      return old ? lane.hasRoomFor(0, bytes - old.bytes) : lane.hasRoomFor(1, bytes);
+    };
+    while (!hasRoom()) {
       if (drops && this.#dropOldest(lane, "full")) continue;
       const text = `The lane ${lane.name} is full: ${lane.messages} messages, ${lane.bytes} bytes.`;
       throw new HoldfastError("lane_full", text, { details: { lane: lane.name } });
@@ -573,7 +584,10 @@ export class DurableOutbox implements Outbox, Component {
   async #load(lane: Lane): Promise<void> {
     try {
       const { entries, damaged } = await this.#records.read(lane);
-      for (const entry of entries) lane.loaded.push(entry);
+      for (const entry of entries) {
+        lane.loaded.push(entry);
+        lane.latest?.loaded(entry);
+      }
       for (const dropped of damaged) this.#droppedUnread(dropped, "damage");
       lane.unreadableUntilMs = 0;
     } catch (error) {
@@ -607,7 +621,7 @@ export class DurableOutbox implements Outbox, Component {
   /** The quarantine has it on disk: it is safe there, and not ours any more. */
   #parked(entry: Entry): void {
     if (entry.place === "gone") return;
-    if (entry.waiting) this.#answer(entry, "disk");
+    answer(entry, "disk");
     if (entry.place === "fresh") this.#committer.forget(entry);
     this.#letGo(entry);
   }
@@ -622,8 +636,64 @@ export class DurableOutbox implements Outbox, Component {
     this.countLoss({ lane, reason, ...loss });
   }
 
+  /**
+   * The message becomes the newest of its key, where the lane keeps only that. One that is nowhere
+   * but in memory gives way at once; one that is on disk, or on its way there, when this one is safe,
+   * because a put that is refused must not cost the message before it. Both count until then.
+   */
+  #supersede(entry: Entry): void {
+    const { lane, key } = entry;
+    if (!lane.latest || key === "") return;
+    const old = lane.latest.current(key);
+    lane.latest.set(key, placeOf(entry), lane.messages);
+    const before = old?.entry;
+    const isNew = entry.place === "fresh";
+    if (before?.place !== "fresh") {
+      entry.replaces = old;
+      entry.held = isNew && old !== undefined;
+      return;
+    }
+    entry.replaces = before.replaces;
+    entry.held = isNew && before.held === true;
+    entry.alsoWaiting = before.alsoWaiting ?? [];
+    if (before.waiting) entry.alsoWaiting.push(before.waiting);
+    before.waiting = undefined;
+    before.alsoWaiting = undefined;
+    this.#committer.forget(before);
+    this.#letGo(before, "replaced");
+    lane.replaced++;
+    lane.sweepReplaced();
+    if (!isNew) answer(entry, "disk");
+  }
+
+  /** It is safe: what it took the place of goes, unless that is in flight by now. */
+  #replace(entry: Entry): void {
+    if (!entry.replaces) return;
+    const { lane } = entry;
+    const old = replacedBy(entry);
+    entry.replaces = undefined;
+    if (!old) return;
+    lane.replaced++;
+    if (old.entry) {
+      answer(old.entry, "disk");
+      if (old.entry.place === "fresh") this.#committer.forget(old.entry);
+      this.#letGo(old.entry, "replaced");
+    } else if (old.record) {
+      this.#records.dropOne(old.record, old.index, old.bytes);
+      this.#committer.noteLetGo(old.record, { why: "replaced", mask: 1 << old.index });
+    }
+    lane.sweepReplaced();
+  }
+
+  #release(entry: Entry): void {
+    if (entry.held !== true) return;
+    entry.held = false;
+    this.#readable.notify();
+  }
+
   #settled(entry: Entry): void {
-    if (entry.waiting) this.#answer(entry, "broker");
+    answer(entry, "broker");
+    this.#replace(entry);
     if (entry.place === "fresh") {
       this.#elided++;
       this.#committer.forget(entry);
@@ -663,7 +733,9 @@ export class DurableOutbox implements Outbox, Component {
       return;
     }
     entry.place = "stored";
-    this.#answer(entry, "disk");
+    answer(entry, "disk");
+    this.#replace(entry);
+    this.#release(entry);
     entry.lane.spill(TAIL_BYTES);
   }
 
@@ -673,19 +745,15 @@ export class DurableOutbox implements Outbox, Component {
    */
   #refused(entry: Entry, error: HoldfastError): "wait" | "refused" {
     if (entry.place === "gone") return "refused";
-    if (this.#online) return "wait";
-    const { waiting } = entry;
-    entry.waiting = undefined;
-    waiting?.reject(error);
+    if (this.#online) {
+      this.#release(entry);
+      return "wait";
+    }
+    answer(entry, error);
     if (entry.taken) return "wait";
+    entry.lane.latest?.refused(entry);
     this.#letGo(entry);
     return "refused";
-  }
-
-  #answer(entry: Entry, safe: Receipt["safe"]): void {
-    const { waiting, epoch, seq } = entry;
-    entry.waiting = undefined;
-    waiting?.resolve({ id: messageId(epoch, seq), seq, safe });
   }
 }
 

@@ -1,5 +1,6 @@
-import type { Receipt } from "../core/message.ts";
+import { messageId, type Receipt } from "../core/message.ts";
 import type { Lane } from "./lane.ts";
+import type { Place } from "./latest.ts";
 import type { RecordTime } from "./record.ts";
 
 /** A record on disk, as far as memory needs it. */
@@ -44,7 +45,30 @@ export interface Entry {
   /** Records made while it waits never mix messages from before and after a staged one. */
   readonly section: number;
   /** Resolves or rejects the put that waits; undefined once it is answered. */
-  waiting: { resolve(receipt: Receipt): void; reject(error: Error): void } | undefined;
+  waiting: Waiting | undefined;
+  /** Puts of messages that this one replaced before they were safe: answered as this one is. */
+  alsoWaiting?: Waiting[] | undefined;
+  /** The message on disk that goes once this one is safe. */
+  replaces?: Place | undefined;
+  /** Not to be sent before the disk has it, or has refused it: else the one it replaces could. */
+  held?: boolean;
+}
+
+export interface Waiting {
+  resolve(receipt: Receipt): void;
+  reject(error: Error): void;
+}
+
+/** Answers every put that waits for this message. */
+export function answer(entry: Entry, outcome: Receipt["safe"] | Error): void {
+  const { waiting, alsoWaiting, epoch, seq } = entry;
+  if (!waiting && !alsoWaiting) return;
+  entry.waiting = undefined;
+  if (alsoWaiting) entry.alsoWaiting = undefined;
+  for (const one of [...(alsoWaiting ?? []), ...(waiting ? [waiting] : [])]) {
+    if (outcome instanceof Error) one.reject(outcome);
+    else one.resolve({ id: messageId(epoch, seq), seq, safe: outcome });
+  }
 }
 
 /** How old a message is, as far as it can be proven: in one boot, or between trusted wall times. */

@@ -1,6 +1,7 @@
 import type { Receipt } from "../core/message.ts";
 import { Deque } from "./deque.ts";
 import type { Entry, StoredRecord } from "./entry.ts";
+import { isWhollyGone, LatestIndex } from "./latest.ts";
 
 export interface LaneOptions {
   /** 1 is sent first. */
@@ -45,11 +46,17 @@ export class Lane {
   /** Counts the staged messages that took their place; see `Entry.section`. */
   section = 0;
 
+  /** Where the lane keeps only the latest message of a key. */
+  readonly latest: LatestIndex | undefined;
+  /** Messages that newer ones took the place of, since the process started. */
+  replaced = 0;
+
   readonly #producerIds = new Map<string, Promise<Receipt>>();
 
   constructor(name: string, options: LaneOptions) {
     this.name = name;
     this.options = options;
+    this.latest = options.keep === "latest" ? new LatestIndex() : undefined;
   }
 
   hasRoomFor(messages: number, bytes: number): boolean {
@@ -74,6 +81,7 @@ export class Lane {
   /** True while the oldest untaken message is on disk only. */
   get mustLoad(): boolean {
     this.#skipGone(this.loaded);
+    if (this.latest) this.#skipGoneRecords();
     return this.loaded.length === 0 && this.stored.length > 0;
   }
 
@@ -82,7 +90,8 @@ export class Lane {
     if (this.mustLoad) return undefined;
     if (this.loaded.length > 0) return this.loaded.peek();
     this.#skipGone(this.tail);
-    return this.tail.peek();
+    const head = this.tail.peek();
+    return head?.held === true ? undefined : head;
   }
 
   shift(): Entry | undefined {
@@ -108,6 +117,7 @@ export class Lane {
       this.tailBytes -= entry.packet.length;
       entry.record.held &= ~(1 << entry.indexInRecord);
       entry.record.heldBytes -= entry.packet.length;
+      this.latest?.spilled(entry);
       if (!entry.record.queued) {
         entry.record.queued = true;
         this.stored.push(entry.record);
@@ -139,6 +149,24 @@ export class Lane {
     if (this.#producerIds.size > REMEMBERED_PRODUCER_IDS) {
       const oldest = this.#producerIds.keys().next();
       if (!oldest.done) this.#producerIds.delete(oldest.value);
+    }
+  }
+
+  /** What was replaced in the middle of a queue must not pile up behind a message that stays. */
+  sweepReplaced(): void {
+    const most = 64 + 2 * this.messages;
+    if (this.stored.length > most) this.stored.filter((record) => !isWhollyGone(record));
+    if (this.tail.length <= most) return;
+    this.tailBytes = 0;
+    this.tail.filter(({ place, packet }) => {
+      if (place !== "gone") this.tailBytes += packet.length;
+      return place !== "gone";
+    });
+  }
+
+  #skipGoneRecords(): void {
+    for (let head = this.stored.peek(); head && isWhollyGone(head); head = this.stored.peek()) {
+      this.shiftStored();
     }
   }
 

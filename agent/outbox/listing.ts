@@ -4,6 +4,7 @@ import { messageId } from "../core/message.ts";
 import type { Store, Table } from "../store/store.ts";
 import type { StoredRecord } from "./entry.ts";
 import type { Lane } from "./lane.ts";
+import type { LatestIndex } from "./latest.ts";
 import { hex, type Ledger } from "./ledger.ts";
 import type { GapEnd, Loss } from "./losses.ts";
 import { allOf, bits } from "./masks.ts";
@@ -112,6 +113,7 @@ export class Listing {
       lane.bytes += bytes;
       if (bits(gone) < count) lane.stored.push(record);
       if (whole && gone !== known) this.#noteChange(record, whole, known);
+      if (lane.latest) this.#keepLatest(lane.latest, record, whole ?? decodeRecord(value));
     } catch (error) {
       this.#log.error("record not readable", { key, error: describeError(error) });
       this.#damaged(key);
@@ -130,6 +132,23 @@ export class Listing {
       }
     }
     this.#changed.push({ record, letGo });
+  }
+
+  /** Of two messages of one key the earlier was about to go, or the lane kept all before. */
+  #keepLatest(latest: LatestIndex, record: StoredRecord, { messages }: OutboxRecord): void {
+    for (const [index, { key, packet }] of messages.entries()) {
+      if (key === "" || (record.gone & (1 << index)) !== 0) continue;
+      const old = latest.current(key);
+      const place = { entry: undefined, record, index, bytes: packet.length };
+      latest.set(key, place, record.lane.messages);
+      if (!old?.record) continue;
+      old.record.gone |= 1 << old.index;
+      old.record.bytes -= old.bytes;
+      record.lane.messages--;
+      record.lane.bytes -= old.bytes;
+      const letGo: LetGo[] = [{ why: "replaced", mask: 1 << old.index }];
+      this.#changed.push({ record: old.record, letGo });
+    }
   }
 
   /** Counted once, and then it is gone: the ledger learns of it with the next commit. */

@@ -83,6 +83,8 @@ export interface LaneStats {
   readonly oldestAgeMs: number;
   /** How many messages a policy let go since the process started, by reason. */
   readonly dropped: Readonly<Record<string, number>>;
+  /** In a lane that keeps the latest: how many gave way to newer ones of their key. */
+  readonly replaced?: number;
 }
 
 export interface OutboxStats {

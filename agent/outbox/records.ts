@@ -4,6 +4,7 @@ import { decodePublish } from "../core/publish-packet.ts";
 import type { Codec, Store, Table, Write } from "../store/store.ts";
 import type { Entry, StoredRecord } from "./entry.ts";
 import type { Lane } from "./lane.ts";
+import { isWhollyGone } from "./latest.ts";
 import { hex, Ledger } from "./ledger.ts";
 import { type Found, Listing } from "./listing.ts";
 import type { Loss } from "./losses.ts";
@@ -97,7 +98,7 @@ export class Records {
     while (batch.length < RECORDS_PER_READ && bytes < READ_BYTES) {
       const record = lane.shiftStored();
       if (!record) break;
-      if (this.isWhollyGone(record)) continue;
+      if (isWhollyGone(record)) continue;
       batch.push(record);
       bytes += record.bytes;
     }
@@ -129,6 +130,14 @@ export class Records {
     record.held &= ~(1 << entry.indexInRecord);
     record.heldBytes -= entry.packet.length;
     record.bytes -= entry.packet.length;
+  }
+
+  /** A newer message took the place of this one, which memory does not hold. */
+  dropOne(record: StoredRecord, index: number, bytes: number): void {
+    record.gone |= 1 << index;
+    record.bytes -= bytes;
+    record.lane.messages--;
+    record.lane.bytes -= bytes;
   }
 
   /** Lets go of every message of the record that memory does not hold. */
@@ -168,10 +177,6 @@ export class Records {
       }
     }
     return { items, next: null };
-  }
-
-  isWhollyGone(record: StoredRecord): boolean {
-    return (allOf(record.count) & ~record.gone) === 0;
   }
 
   /** The deletion of a record, to be committed with the ledger's writes. */
