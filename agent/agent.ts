@@ -24,8 +24,10 @@ import { countMissing, DurableOutbox, Forwarder, type Publisher } from "./outbox
 import { Schedule } from "./schedule/schedule.ts";
 import { ClockTruster, readBootId } from "./service/service.ts";
 import { DatabaseStore, FileVolatileLog, type KeyValueOpener, openLevel } from "./store/store.ts";
+import { AccessPrint } from "./wiring/access-print.ts";
 import * as options from "./wiring/options.ts";
 import { controlPorts, healthSources, type Parts } from "./wiring/ports.ts";
+import { QuarantineWatch } from "./wiring/quarantine-watch.ts";
 import { changedKeys } from "./wiring/reload.ts";
 import { type PastRuns, RunLog } from "./wiring/run-record.ts";
 import { StoreWatch } from "./wiring/store-watch.ts";
@@ -74,11 +76,12 @@ export class Agent implements Component {
   async start(signal: AbortSignal): Promise<void> {
     if (this.#state !== "new") return;
     this.#state = "running";
-    const { commands, session, health, store, started } = this.#parts;
+    const { commands, session, health, store, outbox, started } = this.#parts;
     for (const component of this.#components) {
       await component.start(AbortSignal.any([signal, this.#life.signal]));
       this.#started.push(component);
       if (component === store) started.past = await this.#noteBeginning();
+      if (component === outbox) await this.#reconsider();
       if (component === session) {
         this.#consuming = commands.consume(session, this.#life.signal);
         session.onChange(() => health.wake(session.state === "online" ? "connect" : "state"));
@@ -114,6 +117,17 @@ export class Agent implements Component {
     this.#config = { ...this.#config, log: config.log };
     this.#log.info("configuration read again", { taken });
     if (waiting.length > 0) this.#log.warn("changed keys wait for a restart", { keys: waiting });
+    this.#parts.outbox.quarantine.retry(); // Who asks for this has changed something, here or there.
+  }
+
+  /** What the service refused may go through with another address or other credentials. */
+  async #reconsider(): Promise<void> {
+    const { store, outbox, config } = this.#parts;
+    try {
+      if (await new AccessPrint(store, config).changed(store.id)) outbox.quarantine.retry();
+    } catch (error) {
+      this.#log.warn("access not compared with the last start", { error: describeError(error) });
+    }
   }
 
   /** A disk that takes nothing must not keep the agent from sending what is on it. */
@@ -181,6 +195,8 @@ export async function createAgent(
     watch.look();
     await storeWatch.look();
   });
+  const quarantineWatch = new QuarantineWatch({ outbox, alarms });
+  schedule.every("quarantine", WATCH_EVERY_MS, async () => quarantineWatch.look());
   schedule.every("outbox", WATCH_EVERY_MS, () => outbox.tidy());
   const host = new Host(
     {
@@ -209,7 +225,7 @@ export async function createAgent(
   const { window, max_rate: maxRate } = config.outbox;
   const connected = config.service.ordered ? orderedConnection(session, clock, log) : session;
   const forwarder = new Forwarder(
-    { window, maxRate },
+    { window, maxRate, ackTimeoutMs: config.service.ack_timeout_ms },
     { outbox, connected: (signal) => connected.connected(signal), clock, log },
   );
   const health: Health = new Health(

@@ -124,9 +124,11 @@ function exampleText(examples: NonNullable<Subcommand["examples"]>): string {
 }
 
 function argumentOf(spec: ArgumentSpec<unknown>): Argument {
-  const shown = spec.kind === "rest" ? `${spec.name}...` : spec.name;
-  const argument = new Argument(spec.kind === "optional" ? `[${shown}]` : `<${shown}>`, spec.doc);
-  if (spec.kind === "rest") return argument;
+  const several = spec.kind === "rest" || spec.kind === "any";
+  const optional = spec.kind === "optional" || spec.kind === "any";
+  const shown = several ? `${spec.name}...` : spec.name;
+  const argument = new Argument(optional ? `[${shown}]` : `<${shown}>`, spec.doc);
+  if (several) return argument;
   return argument.argParser((given) => parsed(spec, given));
 }
 

@@ -1,4 +1,4 @@
-/** What `outbox list` and `commands list` share: pages until there are enough items. */
+/** What `outbox list`, `quarantine list` and `commands list` share: pages until there are enough items. */
 import type { ControlClient } from "../control/control.ts";
 import type { JsonObject } from "../core/json.ts";
 import { styler, timeText } from "./style.ts";
@@ -24,7 +24,7 @@ export const cursorOption = option({
 });
 
 interface ListOptions {
-  readonly name: "outbox" | "commands";
+  readonly name: "outbox" | "commands" | "quarantine";
   readonly limit: number;
   readonly cursor: string | undefined;
   readonly json: boolean;

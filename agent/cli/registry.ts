@@ -43,6 +43,11 @@ export const registry: readonly LazySubcommand[] = [
     load: async () => (await import("./outbox.ts")).outbox,
   },
   {
+    name: "quarantine",
+    summary: "Look after messages that the service refuses.",
+    load: async () => (await import("./quarantine.ts")).quarantine,
+  },
+  {
     name: "commands",
     summary: "Show the commands that this device was sent.",
     load: async () => (await import("./commands.ts")).commands,

@@ -72,7 +72,7 @@ export interface OptionSpec<V> {
 
 /** One positional argument; the order in the table is the order on the line. */
 export interface ArgumentSpec<V> {
-  readonly kind: "required" | "optional" | "rest";
+  readonly kind: "required" | "optional" | "rest" | "any";
   readonly name: string;
   readonly doc: string;
   readonly parse: Parser<unknown>;
@@ -194,6 +194,11 @@ export function optionalArgument(name: string, doc: string, parse: Parser<unknow
 /** One or more words at the end of the line. */
 export function restArguments(name: string, doc: string): ArgumentSpec<readonly string[]> {
   return { kind: "rest", name, doc, parse: text, absent: undefined };
+}
+
+/** Any number of words at the end of the line, none included. */
+export function optionalRestArguments(name: string, doc: string): ArgumentSpec<readonly string[]> {
+  return { kind: "any", name, doc, parse: text, absent: [] };
 }
 
 export const text: Parser<string> = (given) => given;

@@ -23,7 +23,7 @@ export interface PutOptions {
 }
 
 interface Request {
-  readonly method: "GET" | "POST";
+  readonly method: "GET" | "POST" | "DELETE";
   readonly path: string;
   readonly body?: Uint8Array;
 }
@@ -69,6 +69,18 @@ export class ControlClient {
 
   async command(id: string): Promise<JsonObject> {
     return this.#ask({ method: "GET", path: `/v1/commands/${encodeURIComponent(id)}` });
+  }
+
+  /** Tries this message's topic again at once, or all of the quarantine; gives how many wait for it. */
+  async retryQuarantined(id?: string): Promise<number> {
+    const path = `${quarantinePath(id)}:retry`;
+    return Number((await this.#ask({ method: "POST", path }))["retried"]);
+  }
+
+  /** Lets this message go for good, or all of the quarantine; gives how many went. */
+  async dropQuarantined(id?: string): Promise<number> {
+    const path = quarantinePath(id);
+    return Number((await this.#ask({ method: "DELETE", path }))["dropped"]);
   }
 
   async #ask(request: Request): Promise<JsonObject> {
@@ -159,6 +171,10 @@ function refusal(status: number, body: JsonValue): HoldfastError {
     typeof message === "string" ? message : `The agent answered with status ${status}.`,
     { details: { status } },
   );
+}
+
+function quarantinePath(id: string | undefined): string {
+  return id === undefined ? "/v1/quarantine" : `/v1/quarantine/${encodeURIComponent(id)}`;
 }
 
 function queryText(parameters: Readonly<Record<string, string | number | undefined>>): string {

@@ -13,8 +13,17 @@ export interface ControlPorts {
   metrics?(): readonly MetricFamily[];
   /** A list that is not built yet may be left out and answers as an empty one. */
   readonly lists: Partial<Readonly<Record<ListName, ListPort>>>;
+  readonly quarantine?: QuarantinePort;
   /** One command of the journal with all that is known of it; undefined: no such id. */
   command?(id: string): Promise<JsonObject | undefined>;
+}
+
+/** The verbs of the quarantine; without an id they mean all of it. */
+export interface QuarantinePort {
+  /** Tries the message's topic again at once; gives how many messages wait for that. */
+  retry(id?: string): number;
+  /** Lets it go for good; gives how many went. */
+  drop(id?: string): Promise<number>;
 }
 
 export const listNames = ["outbox", "quarantine", "commands", "plugins", "jobs"] as const;

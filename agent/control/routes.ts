@@ -17,7 +17,7 @@ export interface RouteDeps {
 }
 
 interface Route {
-  readonly method: "GET" | "POST";
+  readonly method: "GET" | "POST" | "DELETE";
   readonly path: string | RegExp;
   /** Also on the producers' socket. */
   readonly producers: boolean;
@@ -27,6 +27,8 @@ interface Route {
 const DEFAULT_PAGE = 100;
 const LARGEST_PAGE = 1_000;
 const commandPath = /^\/v1\/commands\/([^/]{1,300})$/;
+const parkedPath = /^\/v1\/quarantine(?:\/([^/:]{1,100}))?$/;
+const retryPath = /^\/v1\/quarantine(?:\/([^/:]{1,100}))?:retry$/;
 
 const routes: readonly Route[] = [
   { method: "POST", path: "/v1/messages", producers: true, answer: postMessage },
@@ -35,6 +37,8 @@ const routes: readonly Route[] = [
   { method: "GET", path: "/v1/status", producers: false, answer: getStatus },
   { method: "GET", path: "/metrics", producers: false, answer: getMetrics },
   { method: "GET", path: commandPath, producers: false, answer: getCommand },
+  { method: "POST", path: retryPath, producers: false, answer: retryParked },
+  { method: "DELETE", path: parkedPath, producers: false, answer: dropParked },
   ...listNames.map((name) => ({
     method: "GET" as const,
     path: `/v1/${name}`,
@@ -103,6 +107,21 @@ async function getCommand({ path }: Exchange, { ports }: RouteDeps): Promise<Ans
   const command = await ports.command?.(id);
   if (!command) throw new HoldfastError("not_found", `No command ${id} is in the journal.`);
   return jsonAnswer(command);
+}
+
+async function retryParked({ path }: Exchange, { ports }: RouteDeps): Promise<Answer> {
+  const id = retryPath.exec(path)?.[1];
+  return jsonAnswer({ retried: foundIn(id, ports.quarantine?.retry(id) ?? 0) });
+}
+
+async function dropParked({ path }: Exchange, { ports }: RouteDeps): Promise<Answer> {
+  const id = parkedPath.exec(path)?.[1];
+  return jsonAnswer({ dropped: foundIn(id, (await ports.quarantine?.drop(id)) ?? 0) });
+}
+
+function foundIn(id: string | undefined, count: number): number {
+  if (id === undefined || count > 0) return count;
+  throw new HoldfastError("not_found", `No message ${id} is in quarantine.`);
 }
 
 async function getList(name: ListName, exchange: Exchange, deps: RouteDeps): Promise<Answer> {

@@ -79,8 +79,10 @@ export function controlPorts(parts: Parts): ControlPorts {
         samples: [{ value: parts.forwarder.resent }],
       },
     ],
+    quarantine: outbox.quarantine,
     lists: {
       outbox: (page) => outbox.list(page.cursor, page.limit),
+      quarantine: (page) => outbox.quarantine.list(page.cursor, page.limit),
       commands: (page) => listCommands(commands, page),
       plugins: (page) => pageOf(host.list().map(toJson), page),
       jobs: (page) => pageOf(schedule.list().map(toJson), page),
