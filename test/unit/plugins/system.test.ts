@@ -125,6 +125,28 @@ test("without sensors and tools values are null, not errors", async () => {
   expect(await send("processes")).toMatchObject({ error: { code: "not_available" } });
 });
 
+test("a reading that hangs is not begun again until it ends", async () => {
+  const open: (() => void)[] = [];
+  const fileSystems = () =>
+    new Promise<[]>((resolve) => {
+      open.push(() => resolve([]));
+    });
+  const { send, clock } = await started({ fileSystems });
+  const ask = async () => {
+    const answer = send("disks");
+    await clock.advance(60_000);
+    return answer;
+  };
+  for (let i = 0; i < 5; i++) {
+    expect(await ask()).toMatchObject({ status: "failed", error: { code: "not_available" } });
+  }
+  expect(open.length).toBe(1);
+  open[0]?.();
+  await clock.advance(0);
+  await ask();
+  expect(open.length).toBe(2);
+});
+
 test("a sensor that hangs costs its value only", async () => {
   const { send, clock } = await started({ temperature: () => new Promise(() => undefined) });
   const outcome = send("metrics");
