@@ -224,14 +224,18 @@ test("the folder is bounded by count: ended runs go first, open ones only at twi
 });
 
 test("the folder is bounded by age, whatever its count", async () => {
-  const { store, clock } = await makeStore({ maxAgeMs: 1_000 });
+  const { store, clock, dir } = await makeStore({ maxAgeMs: 1_000 });
   const at = (): string => ulid(clock.wallMs(), new SystemRandom());
+  const damaged = `${at()}.json`;
+  clock.jumpWall(1);
   for (let i = 0; i < 5; i++) {
     await store.create(run({ id: at(), createdAt: clock.wallMs(), final: seen("succeeded") }));
   }
+  await writeFile(join(dir, damaged), "not a run");
   clock.jumpWall(2_000);
-  await store.create(run({ id: at(), createdAt: clock.wallMs() }));
-  expect(await listRuns(store)).toHaveLength(1);
+  const last = run({ id: at(), createdAt: clock.wallMs() });
+  await store.create(last);
+  expect((await readdir(dir)).sort()).toEqual([damaged, `${last.id}.json`]);
 });
 
 async function makeStore(options: { maxRuns?: number; maxAgeMs?: number } = {}) {
