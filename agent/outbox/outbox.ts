@@ -22,6 +22,9 @@
  * most `settleEvery` messages or one second: what a power cut can repeat. Until then they are noted
  * in a volatile log, which a kill of the process does not touch: it repeats the window at most.
  *
+ * What the service answers by closing the connection is found by the forwarder (suspicion.ts) and goes
+ * to the quarantine (quarantine.ts): table `quarantine`, with bounds of its own, outside the lanes.
+ *
  * Full: a lane refuses (`lane_full`) or lets its oldest messages go, as configured, counted by
  * reason. A disk that does not take writes: while the link is up, puts succeed by acknowledgement
  * alone; while it is down they are refused with `store_not_writable`; sending goes on.
