@@ -20,7 +20,7 @@ import type { Store, VolatileLog, Write } from "../store/store.ts";
 import { emptyBatch, toBatch } from "./batch.ts";
 import { cloudEventSource, encodeCloudEvent } from "./cloudevents.ts";
 import { Committer } from "./committer.ts";
-import { answer, type Entry, provenAgeMs, type StoredRecord } from "./entry.ts";
+import { answer, type Entry, isOver, provenAgeMs } from "./entry.ts";
 import { type GapOptions, GapReporter } from "./gap-reporter.ts";
 import { Lane, type LaneOptions } from "./lane.ts";
 import { RecentLatency } from "./latency.ts";
@@ -73,6 +73,8 @@ export interface OutboxDeps {
 const UNSAFE_BYTES = 32 * 1024 * 1024;
 /** Between two attempts to read a backlog that the disk does not give. */
 const READ_RETRY_MS = 1_000;
+/** Looks at the disk for messages that lived too long, each time and for each lane. */
+const SWEEP_READS = 8;
 /** What a lane keeps in memory of messages that are on disk. */
 const TAIL_BYTES = 512 * 1024;
 
@@ -338,9 +340,10 @@ export class DurableOutbox implements Outbox, Component {
     return freed;
   }
 
-  /** What is to be done now and then: reports gaps. Called every few seconds. */
+  /** What is to be done every few seconds: lets go of what lived too long, reports gaps. */
   async tidy(): Promise<void> {
     if (this.#state !== "running") return;
+    for (const lane of this.#byPriority) await this.#sweep(lane);
     await this.#gaps?.report(this.#onlineSinceMs);
   }
 
@@ -443,13 +446,15 @@ export class DurableOutbox implements Outbox, Component {
   /** False when nothing may be dropped: all the rest is in flight, promised or not yet accepted. */
   #dropOldest(lane: Lane, reason: LossReason): boolean {
     if (lane.mustLoad) {
-      const record = lane.shiftStored() as StoredRecord;
-      this.#droppedUnread(this.#records.dropUnheld(record), reason);
-      return true;
+      const record = lane.shiftStored();
+      if (record) {
+        this.#droppedUnread(this.#records.dropUnheld(record), reason);
+        return true;
+      }
     }
-    const entry = lane.peek();
+    const entry = lane.mustLoad ? lane.shiftTail() : lane.peek();
     if (entry?.place !== "stored") return false;
-    lane.shift();
+    if (!lane.mustLoad) lane.shift();
     if (this.quarantine.owns(entry)) this.quarantine.retract(entry);
     else this.#drop(entry, reason);
     return true;
@@ -559,10 +564,32 @@ export class DurableOutbox implements Outbox, Component {
   }
 
   #expired(entry: Entry, now: RecordTime): boolean {
-    if (entry.ttlMs === 0 || entry.place === "fresh" || entry.place === "writing") return false;
-    if (provenAgeMs(entry.acceptedAt, now) <= entry.ttlMs) return false;
+    if (!isOver(entry, now)) return false;
     this.#drop(entry, "ttl");
     return true;
+  }
+
+  /**
+   * Lets go of what lived too long at the head of a lane, so that it goes also while nothing is
+   * sent. On disk the lane's lifetime decides what is looked at: messages with a shorter one of
+   * their own go when they are at the head in memory, or when they are taken.
+   */
+  async #sweep(lane: Lane): Promise<void> {
+    for (let reads = 0; this.#state === "running"; ) {
+      const now = this.#now();
+      if (lane.mustLoad) {
+        const oldest = lane.stored.peek();
+        const ageMs = oldest ? provenAgeMs(oldest.time, now) : 0;
+        const over = lane.options.ttlMs > 0 && ageMs > lane.options.ttlMs;
+        if (!over || lane.unreadableUntilMs > now.monotonicMs || ++reads > SWEEP_READS) return;
+        await this.#load(lane);
+      } else {
+        const entry = lane.peek();
+        if (!entry || !isOver(entry, now)) return;
+        lane.shift();
+        this.#drop(entry, "ttl");
+      }
+    }
   }
 
   #hand(entries: readonly Entry[]): Batch {
@@ -581,7 +608,14 @@ export class DurableOutbox implements Outbox, Component {
     return toBatch(entries);
   }
 
-  async #load(lane: Lane): Promise<void> {
+  #load(lane: Lane): Promise<void> {
+    lane.loading ??= this.#read(lane).finally(() => {
+      lane.loading = undefined;
+    });
+    return lane.loading;
+  }
+
+  async #read(lane: Lane): Promise<void> {
     try {
       const { entries, damaged } = await this.#records.read(lane);
       for (const entry of entries) {

@@ -71,6 +71,12 @@ export function answer(entry: Entry, outcome: Receipt["safe"] | Error): void {
   }
 }
 
+/** Whether a message that is on disk lived longer than it may, provably. */
+export function isOver(entry: Entry, now: RecordTime): boolean {
+  if (entry.ttlMs === 0 || entry.place === "fresh" || entry.place === "writing") return false;
+  return provenAgeMs(entry.acceptedAt, now) > entry.ttlMs;
+}
+
 /** How old a message is, as far as it can be proven: in one boot, or between trusted wall times. */
 export function provenAgeMs(accepted: RecordTime, now: RecordTime): number {
   if (accepted.bootId === now.bootId) return Math.max(0, now.monotonicMs - accepted.monotonicMs);

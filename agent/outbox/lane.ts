@@ -41,6 +41,8 @@ export class Lane {
   /** In memory, after `stored`; untaken or gone, never taken. */
   readonly tail = new Deque<Entry>();
   tailBytes = 0;
+  /** While records are being read into `loaded`: one reader at a time, or they would mix. */
+  loading: Promise<void> | undefined;
   /** After the disk did not give its records: not before this monotonic time again. */
   unreadableUntilMs = 0;
   /** Counts the staged messages that took their place; see `Entry.section`. */
@@ -82,7 +84,7 @@ export class Lane {
   get mustLoad(): boolean {
     this.#skipGone(this.loaded);
     if (this.latest) this.#skipGoneRecords();
-    return this.loaded.length === 0 && this.stored.length > 0;
+    return this.loaded.length === 0 && (this.stored.length > 0 || this.loading !== undefined);
   }
 
   /** The oldest untaken message in memory, if it is next in order. */
@@ -100,6 +102,16 @@ export class Lane {
     const entry = this.tail.shift();
     if (entry) this.tailBytes -= entry.packet.length;
     return entry;
+  }
+
+  /** The oldest message that is not on disk alone; what is being read may be older. */
+  shiftTail(): Entry | undefined {
+    this.#skipGone(this.tail);
+    const head = this.tail.peek();
+    if (head?.place !== "stored") return undefined;
+    this.tail.shift();
+    this.tailBytes -= head.packet.length;
+    return head;
   }
 
   append(entry: Entry): void {

@@ -107,6 +107,10 @@ export class Listing {
         ...{ lane, number, count, bytes, gone, held: 0, heldBytes: 0, queued: true, time },
         ...{ epoch, firstSeq, lastSeq },
       };
+      for (const { seq, producerId } of head.producers) {
+        const id = messageId(epoch, seq);
+        lane.remember(producerId, Promise.resolve({ id, seq, safe: "disk" }));
+      }
       this.#seen.add(number);
       this.#store.noteNumber(number);
       lane.messages += count - bits(gone);
