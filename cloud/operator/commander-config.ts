@@ -124,6 +124,7 @@ function ownVariables(environment: Environment): Environment {
 
 function checkAcross(config: CommanderConfig, report: Report): CommanderConfig {
   checkClientId(config, report);
+  checkTransport(config, report);
   checkAuth(config, report);
   const { access_key, secret: accountSecret, http } = config.account;
   const given = [access_key !== "", accountSecret !== undefined, http !== ""];
@@ -157,6 +158,19 @@ function checkClientId({ device, service, topics }: CommanderConfig, report: Rep
       `the topic of replies, ${replyTopic}, is ${replyTopic.length} characters long; expected at ` +
         `most ${service.topic_max} (service.topic_max), so shorten client_id or topics.down`,
     );
+  }
+}
+
+/** What `connection` cannot do yet must not look like a service that does not answer. */
+function checkTransport({ service }: CommanderConfig, report: Report): void {
+  if (service.endpoints.some((endpoint) => /^wss?:/.test(endpoint))) {
+    report.wrong(
+      ["service.endpoints"],
+      "this release does not speak WebSocket; expected mqtt:// or mqtts://",
+    );
+  }
+  if (service.proxy !== "") {
+    report.wrong(["service.proxy"], "this release knows no proxy; expected no such line");
   }
 }
 

@@ -80,6 +80,12 @@ test.each([
   ["half an account", `${good}\n[account]\nhttp = "http://x"`, /account\.access_key/],
   ["an account's URL of another kind", `${good}\n[account]\nhttp = "ftp://x"`, /account\.http/],
   ["signature on a standard broker", `${good}\n[service]\nprofile = "mqtt"`, /auth\.mode/],
+  [
+    "a transport that is not there yet",
+    `${good}\n[service]\nendpoints = ["ws://127.0.0.1:80"]`,
+    /service\.endpoints.*WebSocket/,
+  ],
+  ["a proxy", `${good}\n[service]\nproxy = "http://p:3128"`, /service\.proxy/],
   ["a reply topic that is too long", `${good}\n[service]\ntopic_max = 30`, /topic of replies/],
 ])("%s is refused with its place", async (_, text, message) => {
   await expect(load(text)).rejects.toMatchObject({
