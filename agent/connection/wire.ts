@@ -135,7 +135,10 @@ export class Wire extends Duplex {
 
   #setFlow(): void {
     if (this.#ended) return;
-    if (this.#wanted && !this.#held) this.#socket.resume();
+    // Asked after every read: a resume that changes nothing costs a turn of the stream's machinery.
+    const flows = this.#wanted && !this.#held;
+    if (flows === !this.#socket.isPaused()) return;
+    if (flows) this.#socket.resume();
     else this.#socket.pause();
   }
 

@@ -1,3 +1,6 @@
+/** Made once: without a reason of its own each abort would make an error with a stack. */
+const OVER = "the work is over";
+
 /**
  * A signal for one piece of work that aborts with the first of its sources, and that lets go of
  * them when the work is over. `AbortSignal.any` does not: as soon as somebody listens to its result,
@@ -46,6 +49,6 @@ export class LinkedAbort {
   /** The work is over: the sources no longer know of it. */
   release(): void {
     for (const unlink of this.#unlink.splice(0)) unlink();
-    this.#over.abort();
+    this.#over.abort(OVER);
   }
 }

@@ -5,6 +5,9 @@
 export class Wakeup {
   #pending = false;
   #waiting: (() => void) | undefined;
+  /** Listened to from the first wait under it to the first under another: waits are many. */
+  #signal: AbortSignal | undefined;
+  readonly #aborted = (): void => this.#waiting?.();
 
   notify(): void {
     if (this.#waiting) this.#waiting();
@@ -17,14 +20,16 @@ export class Wakeup {
       this.#pending = false;
       return Promise.resolve();
     }
+    if (signal !== this.#signal) {
+      this.#signal?.removeEventListener("abort", this.#aborted);
+      signal.addEventListener("abort", this.#aborted);
+      this.#signal = signal;
+    }
     return new Promise((resolve) => {
-      const finish = (): void => {
-        signal.removeEventListener("abort", finish);
+      this.#waiting = () => {
         this.#waiting = undefined;
         resolve();
       };
-      this.#waiting = finish;
-      signal.addEventListener("abort", finish, { once: true });
     });
   }
 }

@@ -70,6 +70,8 @@ export class Committer {
   #lettingGo = false;
   #firstSettledMs = 0;
   #notBeforeMs = 0;
+  /** While the loop sleeps; it looks at everything when it wakes, and before it sleeps. */
+  #wakesAtMs = 0;
   #online = false;
   #stopping = false;
   #loop: Promise<void> | undefined;
@@ -103,8 +105,9 @@ export class Committer {
   }
 
   add(entry: Entry): void {
-    // Behind another one it is due later than that; alone it may be due before a settlement is.
-    if (this.#pending.length === 0) this.#wakeup.notify();
+    // Behind another one it is due later than that; and mostly the loop wakes before it is due.
+    const dueMs = this.#pending.length === 0 ? entry.acceptedAt.monotonicMs + this.#delayMs() : 0;
+    if (dueMs > 0 && dueMs < this.#wakesAtMs) this.#wakeup.notify();
     this.#pending.push(entry);
     this.unsafeBytes += entry.packet.length;
   }
@@ -178,10 +181,12 @@ export class Committer {
 
   async #pause(ms: number, signal: AbortSignal): Promise<void> {
     const pause = new LinkedAbort(signal);
+    this.#wakesAtMs = this.#deps.clock.monotonicMs() + ms;
     if (ms !== Number.POSITIVE_INFINITY) {
       void this.#deps.clock.sleep(ms, pause.over).then(() => pause.abort());
     }
     await this.#wakeup.wait(pause.signal);
+    this.#wakesAtMs = 0;
     pause.release();
   }
 

@@ -4,17 +4,20 @@ const SAMPLES = 31;
 export class RecentLatency {
   readonly #samples: number[] = [];
   #next = 0;
+  #medianMs: number | undefined;
 
   add(ms: number): void {
     this.#samples[this.#next] = ms;
     this.#next = (this.#next + 1) % SAMPLES;
+    this.#medianMs = undefined;
   }
 
   /** Undefined before the first sample. */
   medianMs(): number | undefined {
     if (this.#samples.length === 0) return undefined;
-    const sorted = [...this.#samples].sort((a, b) => a - b);
-    return sorted[sorted.length >> 1];
+    // Asked for with every message, changed with every acknowledgement.
+    this.#medianMs ??= [...this.#samples].sort((a, b) => a - b)[this.#samples.length >> 1];
+    return this.#medianMs;
   }
 }
 
