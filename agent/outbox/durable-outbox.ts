@@ -120,7 +120,8 @@ export class DurableOutbox implements Outbox, Component {
     const gapDeps = { ...deps, outbox: this, losses: this.#losses, log: this.#log };
     this.#gaps = options.gaps && new GapReporter(options.gaps, gapDeps);
     this.quarantine = new Quarantine({
-      ...{ store: deps.store, clock: deps.clock, log: this.#log, now: () => this.#now() },
+      ...{ store: deps.store, clock: deps.clock, log: this.#log, epoch: this.epoch },
+      now: () => this.#now(),
       laneOf: (name) => this.#lanes.get(name) ?? this.#addLane(name, ORPHAN_LANE),
       onParked: (entry) => this.#parked(entry),
       onLost: (parked, reason, deletion) => this.#lost(parked, reason, deletion),
@@ -533,7 +534,8 @@ export class DurableOutbox implements Outbox, Component {
     const headBytes = (lane: Lane): number | undefined => {
       if (!lane.mustLoad) {
         const entry = lane.peek();
-        return entry && this.quarantine.wants(entry) !== "wait" ? entry.packet.length : undefined;
+        const waits = this.quarantine.isFull && entry !== undefined && this.quarantine.wants(entry);
+        return waits ? undefined : entry?.packet.length;
       }
       const waitMs = lane.unreadableUntilMs - now.monotonicMs;
       if (waitMs <= 0) return 0; // To be read when it is its turn.
@@ -546,7 +548,7 @@ export class DurableOutbox implements Outbox, Component {
         if (!lane) break;
         if (lane.mustLoad) return { entries, load: lane, retryMs };
         const entry = lane.peek() as Entry;
-        if (this.quarantine.wants(entry) === "yes") {
+        if (this.quarantine.wants(entry)) {
           lane.shift();
           this.quarantine.divert(entry);
           continue;

@@ -32,6 +32,8 @@ import type { RecordTime } from "./record.ts";
  */
 export interface QuarantineDeps {
   readonly store: Store;
+  /** Of the messages of this process. */
+  readonly epoch: string;
   readonly clock: Clock;
   readonly log: Logger;
   readonly now: () => RecordTime;
@@ -49,6 +51,8 @@ interface Pending {
   readonly in: Case;
 }
 
+/** Of a message's head in the table, about. */
+const HEAD_BYTES = 400;
 const MESSAGES = 10_000;
 const BYTES = 16 * 1024 * 1024;
 const LIFETIME_MS = 30 * 86_400_000;
@@ -75,6 +79,8 @@ export class Quarantine {
   readonly #handed = new Map<Entry, Parked>();
   #bytes = 0;
   #blocking = 0;
+  /** Something was here at the start. */
+  #mayHaveCopies = false;
   #lastCase = 0;
   #lastPlace = 0;
   #pending: Pending[] = [];
@@ -96,6 +102,11 @@ export class Quarantine {
 
   get messages(): number {
     return this.#parked.size + this.#pending.length;
+  }
+
+  /** What its messages take on disk, about. */
+  get diskBytes(): number {
+    return this.#bytes + this.#parked.size * HEAD_BYTES;
   }
 
   /** Cases with a message in them, the oldest first. */
@@ -125,6 +136,7 @@ export class Quarantine {
         in: found ?? this.#newCase({ scope: "topic", topic, reason }),
       });
     }
+    this.#mayHaveCopies = this.#parked.size > 0;
     for (const each of [...this.#cases]) this.#advance(each);
     if (this.messages > 0) this.#log.warn("messages in quarantine", { messages: this.messages });
   }
@@ -141,21 +153,23 @@ export class Quarantine {
 
   // What the outbox asks before it hands a message out.
 
-  /** Whether it is to come here instead of being sent; `wait`: it is, but there is no room now. */
-  wants(entry: Entry): "no" | "yes" | "wait" {
-    if (this.#blocking === 0 && this.#parked.size === 0) return "no";
-    if (this.#handed.has(entry)) return "no";
-    if (this.#parked.has(idOf(entry))) return "yes";
-    if (this.#blockerOf(entry) === undefined) return "no";
-    const full = this.#pending.length >= PENDING.messages || this.#pendingBytes >= PENDING.bytes;
-    return full ? "wait" : "yes";
+  /** Too much waits for the disk: what it wants has to wait in its lane. */
+  get isFull(): boolean {
+    return this.#pending.length >= PENDING.messages || this.#pendingBytes >= PENDING.bytes;
+  }
+
+  /** Whether it is to come here instead of being sent. */
+  wants(entry: Entry): boolean {
+    if (this.#blocking === 0 && !this.#mayHaveCopies) return false;
+    if (this.#handed.size > 0 && this.#handed.has(entry)) return false;
+    return this.#isCopy(entry) || this.#blockerOf(entry) !== undefined;
   }
 
   /** Takes what it wants, out of its lane by now. */
   divert(entry: Entry): void {
-    const blocker = this.#parked.has(idOf(entry)) ? undefined : this.#blockerOf(entry);
+    const blocker = this.#isCopy(entry) ? undefined : this.#blockerOf(entry);
     if (blocker) this.#add(entry, blocker);
-    else this.#deps.onParked(entry); // A copy from before a crash.
+    else this.#deps.onParked(entry);
   }
 
   /** True for a message that came from here; `left` is to be told when it is gone. */
@@ -386,6 +400,11 @@ export class Quarantine {
   #caseWrite(each: Case): Write {
     const key = `c${hex(each.number)}`;
     return this.#cases.has(each) ? this.#table.put(key, each.record) : this.#table.del(key);
+  }
+
+  /** Its lane did not learn before a crash that it is here; of this process's it always does. */
+  #isCopy(entry: Entry): boolean {
+    return this.#mayHaveCopies && entry.epoch !== this.#deps.epoch && this.#parked.has(idOf(entry));
   }
 
   #blockerOf({ packet }: Entry): Case | undefined {
