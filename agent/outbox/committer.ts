@@ -152,6 +152,14 @@ export class Committer {
     this.#early++;
   }
 
+  /** The record gets its number only now; some of its messages are settled already. */
+  #noteGoneBefore(number: number, entries: readonly Entry[]): void {
+    entries.forEach(({ place }, index) => {
+      if (place === "gone") this.noteEarly(number, 1 << index);
+    });
+    this.#deps.notes.flush();
+  }
+
   /**
    * Whether `settleEvery` messages are settled and not noted on disk (I3): then nothing more is to
    * be sent. A disk that fails holds up nothing.
@@ -227,7 +235,11 @@ export class Committer {
     const group = this.#dueEntries(now);
     const settling = this.#settlementsDueMs() <= now || this.#lettingGo;
     if (settling) this.#collectSettlements();
-    const made = pack(group).map((entries) => records.write(entries, this.#options.epoch));
+    const made = pack(group).map((entries) =>
+      records.write(entries, this.#options.epoch, (number) =>
+        this.#noteGoneBefore(number, entries),
+      ),
+    );
     const writes = [...this.#unwritten.values(), ...made];
     try {
       if (writes.length > 0) await store.commit(writes, { sync: true });

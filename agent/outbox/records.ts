@@ -50,7 +50,11 @@ export class Records {
   }
 
   /** The write of one record with these messages of one lane, which become its entries. */
-  write(entries: readonly Entry[], epoch: string): Write {
+  write(
+    entries: readonly Entry[],
+    epoch: string,
+    onNumbered: (number: number) => void = () => undefined,
+  ): Write {
     const first = entries[0] as Entry;
     const time = first.acceptedAt;
     const messages = entries.map((entry) => ({
@@ -81,6 +85,7 @@ export class Records {
         entry.record = record;
         entry.indexInRecord = index;
       });
+      onNumbered(number);
       return {
         key: `${first.lane.name}/${hex(number)}`,
         value: encodeRecord(number, epoch, time, messages),
