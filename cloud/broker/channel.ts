@@ -37,6 +37,8 @@ export interface ChannelHandlers {
   frame(frame: Frame): void;
   /** The socket takes output again. */
   drained(): void;
+  /** Reading goes on after a hold: what the peer sent meanwhile is still to come. */
+  resumed(): void;
   closed(reason: CloseReason, detail: string | undefined): void;
 }
 
@@ -103,6 +105,11 @@ export class Channel {
     return this.#closed;
   }
 
+  /** Whether nothing is read for a reason that is ours and not the peer's. */
+  get heldByUs(): boolean {
+    return this.#holds.has("replies") || this.#holds.has("rate");
+  }
+
   write(bytes: Buffer): void {
     if (this.#closed) return;
     if (this.#out.push(bytes) === 1) process.nextTick(() => this.#flush());
@@ -117,6 +124,7 @@ export class Channel {
 
   release(why: Hold): void {
     if (!this.#holds.delete(why) || this.#holds.size > 0 || this.#closed) return;
+    this.#handlers.resumed();
     this.#stream.resume();
     this.#read();
     if (this.#ended && this.#holds.size === 0) this.close("closed by client");

@@ -91,6 +91,7 @@ export class Client implements Online {
         handlers: {
           frame: (frame) => this.#frame(frame),
           drained: () => this.#delivery?.drained(),
+          resumed: () => this.#heard(),
           closed: (reason, detail) => this.#closed(reason, detail),
         },
       },
@@ -123,8 +124,12 @@ export class Client implements Online {
       this.#connect(frame);
       return;
     }
-    this.#lastPacketMs = this.#context.clock.monotonicMs();
+    this.#heard();
     this.#packet(readPacket(frame));
+  }
+
+  #heard(): void {
+    this.#lastPacketMs = this.#context.clock.monotonicMs();
   }
 
   #packet(packet: ClientPacket): void {
@@ -189,7 +194,7 @@ export class Client implements Online {
       this.#refuse(connack.unavailable, "storage failed", error.message);
       return;
     }
-    const { limits, timings, deadlines, stats, clock } = this.#context;
+    const { limits, timings, deadlines, stats } = this.#context;
     this.#delivery = new Delivery(
       { clientId: packet.clientId, limits, timings },
       { ...this.#context, channel: this.#channel },
@@ -203,7 +208,7 @@ export class Client implements Online {
     stats.connected++;
     this.#context.log.debug("connected", { clientId: packet.clientId, clean: packet.clean });
     deadlines.cancel(this.#deadline);
-    this.#lastPacketMs = clock.monotonicMs();
+    this.#heard();
     this.#watch(Math.min(packet.keepAliveS, KEEP_ALIVE_MAX_S) * 1_500);
     this.#delivery.start();
     this.#channel.release("connecting");
@@ -324,9 +329,13 @@ export class Client implements Online {
     this.close(code === "no_permission" ? "resource auth failed" : "invalid param", message);
   }
 
-  /** [MQTT-3.1.2-24]: closes after `timeoutMs` without a packet; 0 is never. */
+  /**
+   * [MQTT-3.1.2-24]: closes after `timeoutMs` without a packet; 0 is never. What we do not read, while
+   * the disk is slow or the client over its rate, is not missed.
+   */
   #watch(timeoutMs: number): void {
     if (timeoutMs === 0) return;
+    if (this.#channel.heldByUs) this.#heard();
     const quietMs = this.#context.clock.monotonicMs() - this.#lastPacketMs;
     if (quietMs >= timeoutMs) {
       this.#channel.destroy("no heart");

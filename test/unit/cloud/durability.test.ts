@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { startCloud } from "../../support/cloud.ts";
+import { FakeClock } from "../../support/fake-clock.ts";
 import { MemoryStore } from "../../support/memory-store.ts";
 import { RawClient } from "../../support/raw-client.ts";
 import { waitFor } from "../../support/wait-for.ts";
@@ -147,6 +148,23 @@ describe("acknowledgements", () => {
     expect(cloud.stats.waiting).toBeLessThan(1_200);
     disk.letGo();
     await waitFor(() => sender.all("puback").length === 20_000);
+  });
+
+  it("that wait for the disk cost nobody the connection: what is not read is not missed", async () => {
+    const disk = heldDisk();
+    const clock = new FakeClock();
+    const { mqttPort, cloud } = await startCloud({}, { store: disk.store, clock });
+    const connect = { clientId: senderId, clean: false, keepalive: 10 };
+    const sender = await RawClient.connect(mqttPort, connect);
+    disk.hold();
+    for (let i = 1; i <= 2_000; i++) sender.publish(toDevice, "x", { messageId: i });
+    await waitFor(() => cloud.stats.waiting > 1_000, { what: "the reading to be held" });
+    await clock.advance(100_000);
+    expect(sender.closed).toBe(false);
+    disk.letGo();
+    await waitFor(() => sender.all("puback").length === 2_000, { what: "all PUBACKs" });
+    await clock.advance(15_000);
+    await sender.untilClosed();
   });
 
   it("a message acknowledged before its write began is never written", async () => {
