@@ -151,10 +151,11 @@ export class DurableOutbox implements Outbox, Component {
   async start(): Promise<void> {
     if (this.#state !== "new") return;
     await this.#losses.load(this.#clock.monotonicMs());
-    const { changed, losses } = await this.#records.load(
-      (name) => this.#lanes.get(name) ?? this.#addLane(name, ORPHAN_LANE),
-      this.#notes.read(),
-    );
+    const { changed, losses } = await this.#records.load({
+      laneOf: (name) => this.#lanes.get(name) ?? this.#addLane(name, ORPHAN_LANE),
+      known: [...this.#lanes.keys()],
+      noted: this.#notes.read(),
+    });
     for (const { record, letGo } of changed) {
       for (const part of letGo) this.#committer.noteLetGo(record, part);
       this.#committer.noteGone(record);

@@ -37,6 +37,7 @@ export class Listing {
   readonly #log: Logger;
   readonly #laneOf: (name: string) => Lane;
   readonly #noted: Noted;
+  readonly #known: readonly string[];
   readonly #seen = new NumberSet();
   readonly #changed: { record: StoredRecord; letGo: readonly LetGo[] }[] = [];
   readonly #losses: Loss[] = [];
@@ -44,7 +45,13 @@ export class Listing {
   readonly #epochs = new Map<string, string>();
 
   constructor(
-    what: { readonly laneOf: (name: string) => Lane; readonly noted: Noted },
+    what: {
+      /** Makes the lane where it is not known. */
+      readonly laneOf: (name: string) => Lane;
+      /** The lanes of the configuration. */
+      readonly known: readonly string[];
+      readonly noted: Noted;
+    },
     deps: {
       readonly table: Table<Uint8Array>;
       readonly ledger: Ledger;
@@ -54,6 +61,8 @@ export class Listing {
   ) {
     this.#laneOf = what.laneOf;
     this.#noted = what.noted;
+    // As their keys are ordered: a name ends with a slash there.
+    this.#known = what.known.toSorted((a, b) => (`${a}/` < `${b}/` ? -1 : 1));
     this.#table = deps.table;
     this.#ledger = deps.ledger;
     this.#store = deps.store;
@@ -62,23 +71,39 @@ export class Listing {
 
   async run(): Promise<Found> {
     let cursor = "";
-    // Lane by lane, each from the ledger's head on, so that deleted records are not stepped over.
-    for (;;) {
-      const first = await this.#first(cursor);
-      if (first === undefined) break;
-      const lane = this.#laneOf(laneName(first));
-      const gt = `${lane.name}/${hex(this.#ledger.through)}`;
-      const lte = `${lane.name}/\x7f`;
-      for await (const [key, value] of this.#range(gt, lte)) this.#list(lane, key, value);
-      cursor = lte;
+    // Lane by lane, each from the ledger's head on, so that deleted records are not stepped over;
+    // lanes that the configuration does not name are looked for between those that it does.
+    for (const name of this.#known) {
+      await this.#listUnknown(cursor, `${name}/`);
+      cursor = await this.#listLane(name);
     }
+    await this.#listUnknown(cursor, undefined);
     this.#findMissing();
     return { changed: this.#changed, losses: this.#losses };
   }
 
+  async #listUnknown(after: string, upTo: string | undefined): Promise<void> {
+    let cursor = after;
+    for (;;) {
+      const first = await this.#first(cursor, upTo);
+      if (first === undefined) return;
+      cursor = await this.#listLane(laneName(first));
+    }
+  }
+
+  /** Gives the end of the lane's keys. */
+  async #listLane(name: string): Promise<string> {
+    const gt = `${name}/${hex(this.#ledger.through)}`;
+    const lte = `${name}/\x7f`;
+    for await (const [key, value] of this.#range(gt, lte)) {
+      this.#list(this.#laneOf(name), key, value);
+    }
+    return lte;
+  }
+
   /** Not with a limit of one: a damaged record counts in it and is not given. */
-  async #first(after: string): Promise<string | undefined> {
-    for await (const [key] of this.#range(after, undefined)) return key;
+  async #first(after: string, upTo: string | undefined): Promise<string | undefined> {
+    for await (const [key] of this.#range(after, upTo)) return key;
     return undefined;
   }
 

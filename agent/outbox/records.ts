@@ -12,7 +12,6 @@ import { allOf, bits } from "./masks.ts";
 import type { OutboxPage, WaitingMessage } from "./port.ts";
 import { readRecords } from "./read-records.ts";
 import { decodeRecord, encodeRecord, type OutboxRecord, type RecordMessage } from "./record.ts";
-import type { Noted } from "./settle-notes.ts";
 
 const rawCodec: Codec<Uint8Array> = { encode: (value) => value, decode: (bytes) => bytes };
 /** What one look at the disk reads for a lane: so many records, or fewer when they are large. */
@@ -42,11 +41,11 @@ export class Records {
   }
 
   /** Lists what is on disk into the lanes, in the order of record numbers. */
-  async load(laneOf: (name: string) => Lane, noted: Noted): Promise<Found> {
+  async load(what: ConstructorParameters<typeof Listing>[0]): Promise<Found> {
     await this.ledger.load();
     this.#store.noteNumber(this.ledger.highest);
     const deps = { table: this.#table, ledger: this.ledger, store: this.#store, log: this.#log };
-    return new Listing({ laneOf, noted }, deps).run();
+    return new Listing(what, deps).run();
   }
 
   /** The write of one record with these messages of one lane, which become its entries. */
