@@ -159,7 +159,7 @@ export class Admission {
     const { store, journal, queues, counts, log } = this.#deps;
     try {
       const writes = tickets.flatMap(({ entry }) => journal.admission(entry));
-      await store.commit(writes, { sync: true });
+      await store.commit(writes, { sync: true, grows: true });
     } catch (error) {
       if (!isHoldfastError(error)) throw error;
       log.warn("commands not admitted", { count: tickets.length, code: error.code });

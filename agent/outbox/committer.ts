@@ -232,8 +232,13 @@ export class Committer {
   async #commit(): Promise<void> {
     const { store, records, notes } = this.#deps;
     const now = this.#deps.clock.monotonicMs();
-    const group = this.#dueEntries(now);
     const settling = this.#settlementsDueMs() <= now || this.#lettingGo;
+    let group = this.#dueEntries(now);
+    if (group.length > 0 && store.short === true) {
+      // The drain goes on: what was settled is written all the same.
+      this.#failed(group, new HoldfastError("store_not_writable", "There is no room for more."));
+      group = [];
+    }
     if (settling) this.#collectSettlements();
     const made = pack(group).map((entries) =>
       records.write(entries, this.#options.epoch, (number) =>

@@ -20,6 +20,7 @@ import type { Store, VolatileLog, Write } from "../store/store.ts";
 import { emptyBatch, toBatch } from "./batch.ts";
 import { cloudEventSource, encodeCloudEvent } from "./cloudevents.ts";
 import { Committer } from "./committer.ts";
+import { type DrainedRange, drainedRanges } from "./drained.ts";
 import { answer, type Entry, isOver, provenAgeMs } from "./entry.ts";
 import { type GapOptions, GapReporter } from "./gap-reporter.ts";
 import { Lane, type LaneOptions } from "./lane.ts";
@@ -340,6 +341,12 @@ export class DurableOutbox implements Outbox, Component {
       freed += before - lane.bytes;
     }
     return freed;
+  }
+
+  /** Keys of the table `outbox` that hold nothing any more. */
+  drainedRanges(): readonly DrainedRange[] {
+    const inFlight = [...this.#inFlight.values()].flatMap((ofEpoch) => [...ofEpoch.values()]);
+    return drainedRanges(this.#lanes.values(), inFlight);
   }
 
   /** What is to be done every few seconds: lets go of what lived too long, reports gaps. */

@@ -57,6 +57,8 @@ export interface Store {
   table<V>(name: string, codec: Codec<V>): Table<V>;
   /** Throws `store_not_writable`; then nothing of these writes may be assumed on disk. */
   commit(writes: readonly Write[], options: CommitOptions): Promise<void>;
+  /** True while commits that grow the database are refused, so that there is room to end things. */
+  readonly short?: boolean;
   /** As far as it is known besides the records: at least so many were committed. */
   readonly lastNumber?: number;
   /** A record with this number was found, or is known to be gone: later ones get higher numbers. */

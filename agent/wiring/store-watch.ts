@@ -23,9 +23,9 @@ const MB = 1_048_576;
 const SECURE_MS = 60_000;
 
 /**
- * Pure. Space of deleted records comes back by compaction only. A drained database is mostly
- * deletions and costs next to nothing to compact; one that still holds much would be written anew,
- * so it waits until half of it is garbage. Never in heavy traffic, unless room is needed.
+ * Pure. Space of deleted records comes back by compaction only. A drained database is compacted at
+ * once; one that still holds much, before the oldest record of each lane, when half of it is
+ * garbage. Never in heavy traffic, unless room is needed.
  */
 export function shouldCompact(facts: CompactionFacts): boolean {
   const { databaseBytes, liveBytes, writtenBytes, sinceLastMs, pressed } = facts;
@@ -124,9 +124,12 @@ export class StoreWatch {
     const now = this.#clock.monotonicMs();
     const written = this.#store.bytesWritten;
     const databaseBytes = await this.#store.size();
+    const waiting = Object.values(lanes).reduce((sum, { bytes }) => sum + bytes, 0);
+    const aside = this.#outbox.quarantine.diskBytes;
+    const liveBytes = waiting + aside;
     const wanted = shouldCompact({
       databaseBytes,
-      liveBytes: Object.values(lanes).reduce((sum, { bytes }) => sum + bytes, 0),
+      liveBytes,
       writtenBytes: written - this.#written,
       sinceLastMs: now - this.#compactedMs,
       pressed,
@@ -134,7 +137,11 @@ export class StoreWatch {
     this.#written = written;
     if (!wanted) return false;
     this.#compactedMs = now;
-    for (const table of ["outbox", "ledger"]) await this.#store.compact(table);
+    for (const { from, to } of this.#outbox.drainedRanges()) {
+      await this.#store.compact("outbox", from, to);
+    }
+    if (liveBytes < databaseBytes / 64) await this.#store.compact("ledger");
+    if (aside === 0) await this.#store.compact("quarantine");
     const after = await this.#store.size();
     this.#log.info("compacted", { before: databaseBytes, after });
     return true;

@@ -10,6 +10,7 @@ import {
   type MissingCounter,
   openLevel,
 } from "../../../agent/store/store.ts";
+import { copyLiving } from "../../support/copy-living.ts";
 import { tempDir } from "../../support/temp-dir.ts";
 
 const texts = jsonCodec(String);
@@ -53,7 +54,7 @@ async function killed(count: number): Promise<string> {
   const store = await opened(join(dir, "living"));
   await fill(store, count);
   await store.secure();
-  await cp(join(dir, "living"), join(dir, "left"), { recursive: true });
+  await copyLiving(join(dir, "living"), join(dir, "left"));
   await store.stop();
   return join(dir, "left");
 }

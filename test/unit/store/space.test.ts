@@ -142,6 +142,26 @@ test("the quota counts everything in the folder, and is never passed", async () 
   await store.stop();
 });
 
+test.each([100, 3_000])(
+  "what %i deleted records held is free after a compaction",
+  async (count) => {
+    const { store } = await rig();
+    const table = store.table("b", texts);
+    const keys = Array.from({ length: count }, (_, i) => String(i).padStart(5, "0"));
+    for (const key of keys) {
+      const value = Buffer.from(random.bytes(3_000)).toString("base64");
+      await store.commit([table.put(key, value)], { sync: false });
+    }
+    await store.commit([table.put("99999", "kept")], { sync: true });
+    const peak = await store.size();
+    for (const key of keys) await store.commit([table.del(key)], { sync: false });
+    await store.compact("b");
+    expect(await store.size()).toBeLessThan(peak / 20);
+    expect(await table.get("99999")).toBe("kept");
+    await store.stop();
+  },
+);
+
 test("a start on a disk that takes nothing is degraded where that is asked for", async () => {
   const dir = await tempDir();
   const first = new DatabaseStore({ dir }, { openDatabase: openLevel, random, log: silentLog });
