@@ -2,7 +2,8 @@
  * What holds fast to every outgoing message until the service has it.
  *
  * Promises kept here: I1 (accepted means safe), I2 (order within a stream), I3 (a duplicate has the
- * same id and bytes, and there are few), I6 and I7 in part (bounds by count and bytes per lane).
+ * same id and bytes, and there are few), I6 and I7 in part (bounds by count and bytes per lane), I13
+ * (what is let go is counted and reported).
  *
  * A message's way: `put` encodes it once as a PUBLISH packet, gives it the next id and appends it to
  * its lane. From there two things may make it safe, and the first resolves the put: the service's
@@ -25,12 +26,18 @@
  * What the service answers by closing the connection is found by the forwarder (suspicion.ts) and goes
  * to the quarantine (quarantine.ts): table `quarantine`, with bounds of its own, outside the lanes.
  *
- * Full: a lane refuses (`lane_full`) or lets its oldest messages go, as configured, counted by
- * reason. A disk that does not take writes: while the link is up, puts succeed by acknowledgement
+ * Lanes of one priority share the drain (share.ts); a lane may keep only the newest message of a key
+ * (latest.ts) and may send CloudEvents (cloudevents.ts).
+ *
+ * Full: a lane refuses (`lane_full`) or lets its oldest messages go, as configured. For the quota
+ * (`makeRoom`) the least important of the lanes that may drop give way. Too old: messages go when
+ * they are taken, or at the head of a lane when it is looked at (`tidy`). What went is counted by
+ * lane and reason in table `gaps` (losses.ts), in the commit that deletes it, noted in the volatile
+ * log until then, and reported once (gap-reporter.ts). A disk that does not take writes: while the link is up, puts succeed by acknowledgement
  * alone; while it is down they are refused with `store_not_writable`; sending goes on.
  * Restarted: the records are listed from the ledger's head on; what was sent and not yet noted as
- * settled goes out again with its id and bytes. Corrupt: a record with a broken seal is skipped and
- * counted (`damage`).
+ * settled goes out again with its id and bytes; producers' ids are known again from them. Corrupt:
+ * a record with a broken seal, and a number that is missing (listing.ts), is let go for `damage`.
  */
 export { DurableOutbox, type OutboxOptions } from "./durable-outbox.ts";
 export { Forwarder, type Publisher } from "./forwarder.ts";
