@@ -131,7 +131,8 @@ export function steadyOnline(bench: Bench, contender: Contender, seconds: number
       await sink.ask({ do: "listen", port: sinkPort });
       await running.connect();
       const load = { do: "steadily", payloads: "random", perSecond } as const;
-      await running.child?.ask({ ...load, count: 2 * perSecond }); // To be warm.
+      // Compiled as in an agent that has run for a day: its life is longer than ours here.
+      await running.child?.ask({ ...load, perSecond: 8 * perSecond, count: 24 * perSecond });
       await sink.ask({ do: "reset", total: count });
       const before = costOf(running.pid);
       await running.child?.ask({ ...load, count });

@@ -1,26 +1,32 @@
 /** What a process has cost, as the kernel counts it: the same way for every contender. */
-import { execFileSync } from "node:child_process";
-import { readFileSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 
 export interface Cost {
-  /** User and system time of all threads, in microseconds; the kernel counts in ticks. */
+  /** User and system time of all threads, in microseconds. */
   readonly cpuUs: number;
   /** Bytes that the process caused to be written to the block device. */
   readonly writtenBytes: number;
 }
 
-const TICKS_A_SECOND = Number(execFileSync("getconf", ["CLK_TCK"], { encoding: "utf8" }));
-
 export function costOf(pid: number): Cost {
-  // The name in parentheses may hold blanks: count from its end.
-  const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
-  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
-  const ticks = Number(fields[11]) + Number(fields[12]);
+  // Not the ticks of /proc/PID/stat: a process that wakes with a timer of a millisecond is caught
+  // by nearly each of them, however little it does.
+  const threads = readdirSync(`/proc/${pid}/task`);
+  const ns = threads.reduce((sum, thread) => sum + onCpuNs(`/proc/${pid}/task/${thread}`), 0);
   const io = readFileSync(`/proc/${pid}/io`, "utf8");
   return {
-    cpuUs: (ticks * 1e6) / TICKS_A_SECOND,
+    cpuUs: ns / 1_000,
     writtenBytes: Number(/^write_bytes: (\d+)/m.exec(io)?.[1]),
   };
+}
+
+/** The scheduler's own account; 0 for a thread that has just ended. */
+function onCpuNs(task: string): number {
+  try {
+    return Number(readFileSync(`${task}/schedstat`, "utf8").split(" ")[0]);
+  } catch {
+    return 0;
+  }
 }
 
 export function since(before: Cost, now: Cost): Cost {

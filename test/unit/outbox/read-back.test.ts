@@ -38,3 +38,23 @@ describe("a backlog that is read back", () => {
     expect(statsOf("a").dropped).toEqual({ damage: 1 });
   });
 });
+
+test("lanes are listed once, also those whose names begin alike or that nobody named", async () => {
+  const names = ["a", "a-b", "a0", "b"];
+  const lanes = Object.fromEntries(names.map((name) => [name, lane()]));
+  const { put, clock, outbox, store } = await startRig({ persistDelayMs: 0, lanes });
+  for (const name of names) {
+    const accepted = put(name, { lane: name });
+    await clock.advance(0);
+    await accepted;
+  }
+  await outbox.stop(AbortSignal.abort());
+  const named = Object.fromEntries(["b", "a", "a-b"].map((name) => [name, lane()]));
+  const again = await startRig({ store: store.afterKill(), lanes: named, seed: 2 });
+  expect((await again.drain()).toSorted()).toEqual(names);
+  const counts = Object.entries(again.outbox.stats().lanes).map(([name, { dropped }]) => [
+    name,
+    dropped,
+  ]);
+  expect(counts.toSorted()).toEqual(names.map((name) => [name, {}]));
+});
