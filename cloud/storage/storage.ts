@@ -237,12 +237,19 @@ function keyOf(seq: number): string {
   return String(seq).padStart(15, "0");
 }
 
-/** A whole table in pages, so that no snapshot is held while its rows are worked on. */
+/**
+ * A whole table in pages, so that no snapshot is held while its rows are worked on. A page of nothing
+ * but damage is not the end of it.
+ */
 async function* pages<V>(table: Table<V>, after = ""): AsyncIterable<readonly [string, V]> {
   let gt = after;
   for (;;) {
     let count = 0;
-    for await (const row of table.range({ gt, limit: PAGE })) {
+    const damaged = (key: string): void => {
+      count++;
+      gt = key;
+    };
+    for await (const row of table.range({ gt, limit: PAGE, damaged })) {
       count++;
       gt = row[0];
       yield row;

@@ -44,6 +44,28 @@ describe("what was acknowledged", () => {
     expect(target.payloads).toEqual(["command"]);
   });
 
+  it("is there behind any number of damaged records, and stays when more comes", async () => {
+    const store = new MemoryStore();
+    const before = await startCloud({}, { store });
+    const sender = await RawClient.connect(before.mqttPort, { clientId: senderId, clean: false });
+    for (let i = 1; i <= 1_102; i++) sender.publish(toDevice, `m${i}`, { messageId: i });
+    await waitFor(() => sender.all("puback").length === 1_102, { what: "all PUBACKs" });
+    const damage = Array.from({ length: 1_100 }, (_, i) => ({
+      table: "cloud_messages",
+      key: String(i + 2).padStart(15, "0"),
+      value: Buffer.from("{}"),
+    }));
+    await store.commit(damage, { sync: true });
+    await before.stop();
+    const after = await startCloud({}, { store });
+    expect(after.cloud.stats.waiting).toBe(2);
+    const again = await RawClient.connect(after.mqttPort, { clientId: senderId, clean: false });
+    await again.publishAcked(toDevice, "later");
+    const target = await RawClient.connect(after.mqttPort, { clientId: device });
+    await target.untilMessages(3);
+    expect(target.payloads).toEqual(["m1", "m1102", "later"]);
+  });
+
   it("sessions and subscriptions are, and what was unsubscribed is not", async () => {
     const store = new MemoryStore();
     const before = await startCloud({}, { store });
