@@ -15,6 +15,8 @@ import {
   type KeyValueOpener,
   openLevel,
 } from "../../agent/store/store.ts";
+import { StoreWatch } from "../../agent/wiring/store-watch.ts";
+import { WATCH_EVERY_MS } from "../../agent/wiring/watch.ts";
 import { acceptAll, acceptSteadily } from "./drive.ts";
 import { answerQuestions } from "./ipc.ts";
 import { PAYLOAD_BYTES, Payloads } from "./payloads.ts";
@@ -84,6 +86,19 @@ const control = new Control(
   },
 );
 
+/** Compacts when the agent would. */
+const watch = new StoreWatch({
+  ...{ store, outbox, clock, log },
+  alarms: { raise: () => undefined, clear: () => undefined },
+  onRecoverable: () => undefined,
+});
+void (async () => {
+  while (!life.signal.aborted) {
+    await clock.sleep(WATCH_EVERY_MS, life.signal);
+    await watch.look();
+  }
+})();
+
 /** Bounds that hold what the jobs put in; everything else as the agent has it by default. */
 function newOutbox(): DurableOutbox {
   return new DurableOutbox(
@@ -138,7 +153,8 @@ answerQuestions({
   stats: async () => {
     const { persisted, elided, lanes } = outbox.stats();
     const waiting = lanes["telemetry"]?.messages ?? 0;
-    return { persisted, elided, waiting, syncs, storeBytes: await store.size() };
+    const storeBytes = await store.size();
+    return { persisted, elided, waiting, syncs, storeBytes, givenBytes: store.bytesWritten };
   },
   collect: () => globalThis.gc?.(),
   compact: () => store.compact("outbox"),
