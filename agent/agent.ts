@@ -172,13 +172,15 @@ export async function createAgent(
     ...{ openDatabase, random, log, countMissing },
     onCrowded: () => void storeWatch.look(),
   });
-  const volatileLog = new FileVolatileLog(
-    { dir: options.controlDir(config), identity: () => `${store.id} ${bootId}` },
-    (error) => log.warn("volatile log not written", { error: describeError(error) }),
-  );
+  const openVolatile = (name: string): FileVolatileLog =>
+    new FileVolatileLog(
+      { dir: options.controlDir(config), name, identity: () => `${store.id} ${bootId}` },
+      (error) => log.warn("volatile log not written", { name, error: describeError(error) }),
+    );
   const outbox = new DurableOutbox(options.outboxOptions(config, bootId, who), {
     store,
-    volatileLog,
+    volatileLog: openVolatile("settled"),
+    producerLog: openVolatile("producers"),
     clock,
     random,
     log,

@@ -39,6 +39,7 @@ import type {
   TakenBatch,
   TrialOutcome,
 } from "./port.ts";
+import { type ProducerNote, ProducerNotes } from "./producer-notes.ts";
 import { Quarantine } from "./quarantine.ts";
 import { idOf, type Parked } from "./quarantine-case.ts";
 import type { RecordTime } from "./record.ts";
@@ -65,6 +66,8 @@ export interface OutboxDeps {
   readonly store: Store;
   /** Survives a kill of the process; holds what was settled and is not committed yet. */
   readonly volatileLog: VolatileLog;
+  /** As the other one; holds producers' ids of what was delivered. Without it a kill forgets them. */
+  readonly producerLog?: VolatileLog;
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Logger;
@@ -92,6 +95,7 @@ export class DurableOutbox implements Outbox, Component {
   #shares: FairShare<Lane>[] = [];
   readonly #records: Records;
   readonly #notes: SettleNotes;
+  readonly #producerNotes: ProducerNotes | undefined;
   readonly #losses: Losses;
   readonly #gaps: GapReporter | undefined;
   readonly #committer: Committer;
@@ -117,6 +121,7 @@ export class DurableOutbox implements Outbox, Component {
     for (const [name, lane] of Object.entries(options.lanes)) this.#addLane(name, lane);
     this.#records = new Records(deps.store, this.#log);
     this.#notes = new SettleNotes(deps.volatileLog);
+    this.#producerNotes = deps.producerLog && new ProducerNotes(deps.producerLog);
     this.#losses = new Losses(deps.store);
     const gapDeps = { ...deps, outbox: this, losses: this.#losses, log: this.#log };
     this.#gaps = options.gaps && new GapReporter(options.gaps, gapDeps);
@@ -152,6 +157,7 @@ export class DurableOutbox implements Outbox, Component {
   async start(): Promise<void> {
     if (this.#state !== "new") return;
     await this.#losses.load(this.#clock.monotonicMs());
+    this.#rememberNoted();
     const { changed, losses } = await this.#records.load({
       laneOf: (name) => this.#lanes.get(name) ?? this.#addLane(name, ORPHAN_LANE),
       known: [...this.#lanes.keys()],
@@ -162,6 +168,7 @@ export class DurableOutbox implements Outbox, Component {
       this.#committer.noteGone(record);
     }
     this.#notes.restart();
+    this.#producerNotes?.restart(this.#rememberedIds());
     for (const loss of losses) this.countLoss(loss);
     for (const lane of this.#lanes.values()) {
       if (lane.messages > 0) {
@@ -200,7 +207,9 @@ export class DurableOutbox implements Outbox, Component {
       this.#append(entry);
       this.#committer.add(entry);
     });
-    if (message.producerId !== undefined) lane.remember(message.producerId, receipt);
+    if (message.producerId !== undefined) {
+      lane.remember(message.producerId, this.epoch, this.#lastSeq, receipt);
+    }
     return receipt;
   }
 
@@ -298,6 +307,7 @@ export class DurableOutbox implements Outbox, Component {
       }
     }
     this.#notes.flush();
+    this.#producerNotes?.flush(() => this.#rememberedIds());
     if (sample) this.#latency.add(this.#clock.monotonicMs() - sample.takenMs);
   }
 
@@ -381,6 +391,24 @@ export class DurableOutbox implements Outbox, Component {
       persisted: this.#committer.persisted,
       elided: this.#elided,
     };
+  }
+
+  /** Before the records are listed: what is in them is younger than most of what was delivered. */
+  #rememberNoted(): void {
+    for (const { lane: name, producerId, epoch, seq } of this.#producerNotes?.read() ?? []) {
+      const id = messageId(epoch, seq);
+      const receipt = Promise.resolve<Receipt>({ id, seq, safe: "disk" });
+      this.#lanes.get(name)?.remember(producerId, epoch, seq, receipt);
+    }
+  }
+
+  #rememberedIds(): ProducerNote[] {
+    return this.#byPriority.flatMap((lane) => lane.producerNotes);
+  }
+
+  /** It leaves the store: its producer's id, which its record had, is noted elsewhere. */
+  #noteProducer({ producerId, lane, epoch, seq }: Entry): void {
+    if (producerId !== "") this.#producerNotes?.add({ lane: lane.name, producerId, epoch, seq });
   }
 
   #requireRunning(): void {
@@ -475,6 +503,7 @@ export class DurableOutbox implements Outbox, Component {
     const end = { id: messageId(epoch, seq), at: Math.round(acceptedAt.wallMs) };
     const loss = { messages: 1, bytes: packet.length, from: end, to: end, exact: true };
     this.countLoss({ lane: lane.name, reason, ...loss });
+    this.#noteProducer(entry);
     this.#letGo(entry, reason);
   }
 
@@ -738,6 +767,7 @@ export class DurableOutbox implements Outbox, Component {
   #settled(entry: Entry): void {
     answer(entry, "broker");
     this.#replace(entry);
+    this.#noteProducer(entry);
     if (entry.place === "fresh") {
       this.#elided++;
       this.#committer.forget(entry);

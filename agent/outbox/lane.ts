@@ -2,6 +2,7 @@ import type { Receipt } from "../core/message.ts";
 import { Deque } from "./deque.ts";
 import type { Entry, StoredRecord } from "./entry.ts";
 import { isWhollyGone, LatestIndex } from "./latest.ts";
+import type { ProducerNote } from "./producer-notes.ts";
 
 export interface LaneOptions {
   /** 1 is sent first. */
@@ -16,6 +17,12 @@ export interface LaneOptions {
   /** latest: a message replaces the one before it of the same key, unless that one is in flight. */
   readonly keep?: "all" | "latest";
   readonly payload?: "raw" | "cloudevents";
+}
+
+interface Remembered {
+  readonly epoch: string;
+  readonly seq: number;
+  readonly receipt: Promise<Receipt>;
 }
 
 /** Producer ids remembered for safe retries. */
@@ -53,7 +60,8 @@ export class Lane {
   /** Messages that newer ones took the place of, since the process started. */
   replaced = 0;
 
-  readonly #producerIds = new Map<string, Promise<Receipt>>();
+  /** With the answer that was given, or that is waited for. */
+  readonly #producerIds = new Map<string, Remembered>();
 
   constructor(name: string, options: LaneOptions) {
     this.name = name;
@@ -152,11 +160,11 @@ export class Lane {
 
   /** The answer that a producer's id got before, among the last of this lane. */
   earlier(producerId: string): Promise<Receipt> | undefined {
-    return this.#producerIds.get(producerId);
+    return this.#producerIds.get(producerId)?.receipt;
   }
 
-  remember(producerId: string, receipt: Promise<Receipt>): void {
-    this.#producerIds.set(producerId, receipt);
+  remember(producerId: string, epoch: string, seq: number, receipt: Promise<Receipt>): void {
+    this.#producerIds.set(producerId, { epoch, seq, receipt });
     receipt.catch(() => this.#producerIds.delete(producerId)); // It may be tried again.
     if (this.#producerIds.size > REMEMBERED_PRODUCER_IDS) {
       const oldest = this.#producerIds.keys().next();
@@ -173,6 +181,12 @@ export class Lane {
     this.tail.filter(({ place, packet }) => {
       if (place !== "gone") this.tailBytes += packet.length;
       return place !== "gone";
+    });
+  }
+
+  get producerNotes(): ProducerNote[] {
+    return Array.from(this.#producerIds, ([producerId, { epoch, seq }]) => {
+      return { lane: this.name, producerId, epoch, seq };
     });
   }
 

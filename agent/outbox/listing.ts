@@ -134,7 +134,7 @@ export class Listing {
       };
       for (const { seq, producerId } of head.producers) {
         const id = messageId(epoch, seq);
-        lane.remember(producerId, Promise.resolve({ id, seq, safe: "disk" }));
+        lane.remember(producerId, epoch, seq, Promise.resolve({ id, seq, safe: "disk" }));
       }
       this.#seen.add(number);
       this.#store.noteNumber(number);

@@ -36,7 +36,8 @@
  * log until then, and reported once (gap-reporter.ts). A disk that does not take writes: while the link is up, puts succeed by acknowledgement
  * alone; while it is down they are refused with `store_not_writable`; sending goes on.
  * Restarted: the records are listed from the ledger's head on; what was sent and not yet noted as
- * settled goes out again with its id and bytes; producers' ids are known again from them. Corrupt:
+ * settled goes out again with its id and bytes; producers' ids are known again from them, and after a kill from
+ * their own volatile log (producer-notes.ts). Corrupt:
  * a record with a broken seal, and a number that is missing (listing.ts), is let go for `damage`.
  */
 export { DurableOutbox, type OutboxOptions } from "./durable-outbox.ts";

@@ -20,6 +20,7 @@ export interface VolatileLog {
 
 export class FileVolatileLog implements VolatileLog {
   readonly #dir: string;
+  readonly #name: string;
   readonly #identity: () => string;
   #header = Buffer.alloc(0);
   readonly #onError: (error: unknown) => void;
@@ -31,12 +32,15 @@ export class FileVolatileLog implements VolatileLog {
   constructor(
     options: {
       readonly dir: string;
+      /** Of its two files, before `-a` and `-b`; default `settled`. */
+      readonly name?: string;
       /** Asked once, by `read`: the state folder and the boot. */
       readonly identity: () => string;
     },
     onError: (error: unknown) => void,
   ) {
     this.#dir = options.dir;
+    this.#name = options.name ?? "settled";
     this.#identity = options.identity;
     this.#onError = onError;
   }
@@ -57,7 +61,7 @@ export class FileVolatileLog implements VolatileLog {
         }
         return file;
       };
-      this.#files = { current: open("settled-a"), other: open("settled-b") };
+      this.#files = { current: open(`${this.#name}-a`), other: open(`${this.#name}-b`) };
     });
     return Buffer.concat(parts);
   }

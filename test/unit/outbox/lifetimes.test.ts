@@ -1,6 +1,7 @@
 /** I13, point 3: a lifetime counts the time that can be proven, and no other. */
 import { describe, expect, test } from "vitest";
 import { FakeClock } from "../../support/fake-clock.ts";
+import { MemoryVolatileLog } from "../../support/memory-volatile-log.ts";
 import { lane, never, numbers, startRig, texts } from "./rig.ts";
 
 const DAY_MS = 86_400_000;
@@ -119,6 +120,44 @@ describe("what lives too long on disk", () => {
 });
 
 describe("a producer's id", () => {
+  test("is known after a kill also when its message was delivered, and not after a power cut", async () => {
+    const producers = new MemoryVolatileLog();
+    const first = await startRig({ producers });
+    first.outbox.setOnline(true);
+    const sent = first.put("once", { producerId: "p-1" });
+    first.outbox.settle((await first.take()).ids);
+    const { id } = await sent;
+    const second = await startRig({ producers, store: first.store.afterKill(), seed: 2 });
+    expect((await second.put("once", { producerId: "p-1" })).id).toBe(id);
+    const third = await startRig({ producers, store: second.store.afterKill(), seed: 3 });
+    expect((await third.put("once", { producerId: "p-1" })).id).toBe(id);
+    expect(third.statsOf().messages).toBe(0);
+    const fourth = await startRig({ store: third.store.afterPowerCut(), seed: 4 });
+    expect((await fourth.put("once", { producerId: "p-1" })).id).not.toBe(id);
+  });
+
+  test("takes a bounded log, however many are delivered, and each lane keeps its own", async () => {
+    const producers = new MemoryVolatileLog();
+    const both = { telemetry: lane(), rare: lane() };
+    const first = await startRig({ producers, lanes: both });
+    const rare = first.put("rare", { producerId: "rare", lane: "rare" });
+    let largest = 0;
+    for (let n = 0; n < 20; n++) {
+      const all = numbers(1, 1_000).map((text) => first.put(text, { producerId: `p${n}-${text}` }));
+      await first.drain();
+      await Promise.all(all);
+      largest = Math.max(largest, producers.length);
+    }
+    expect(largest).toBeLessThan(4 * 4_096 * 100);
+    const second = await startRig({
+      ...{ producers, lanes: both, store: first.store.afterKill() },
+    });
+    const again = await second.put("rare", { producerId: "rare", lane: "rare" });
+    expect(again.id).toBe((await rare).id);
+    expect((await second.put("x", { producerId: "p19-1" })).id).toContain(first.outbox.epoch);
+    expect(second.statsOf().messages).toBe(0);
+  });
+
   test("is known after a power cut while its message is in the store, in its lane", async () => {
     const both = { telemetry: lane(), other: lane() };
     const first = await startRig({ lanes: both });

@@ -31,6 +31,7 @@ export interface RigOptions<S extends Store> {
   readonly seed?: number;
   readonly gaps?: OutboxOptions["gaps"];
   readonly clientId?: string;
+  readonly producers?: MemoryVolatileLog;
 }
 
 export async function startRig<S extends Store = MemoryStore>(options: RigOptions<S> = {}) {
@@ -49,6 +50,7 @@ export async function startRig<S extends Store = MemoryStore>(options: RigOption
     {
       store,
       volatileLog: (options.volatile ?? new MemoryVolatileLog()).open(),
+      ...(options.producers && { producerLog: options.producers.open() }),
       clock,
       random: new SeededRandom(options.seed ?? 1),
       log: silentLog,
