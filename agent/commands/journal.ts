@@ -147,10 +147,15 @@ export class Journal {
     this.#bytes = 0;
     for (let gt = "", seen = -1; seen !== 0; ) {
       seen = 0;
-      for await (const [key, record] of this.#order.range({ gt, limit: bounds.openStep })) {
+      // Damaged or not: its number is taken, and more may lie behind it.
+      const pass = (key: string): void => {
         gt = key;
         seen++;
         this.#lastSeq = Number(key);
+      };
+      const page = { gt, limit: bounds.openStep, damaged: pass };
+      for await (const [key, record] of this.#order.range(page)) {
+        pass(key);
         this.#count++;
         this.#bytes += record.bytes;
         if (!record.final) unfinished.push(record.key);
@@ -164,14 +169,24 @@ export class Journal {
     return entry.runId === this.#runId;
   }
 
-  /** Some entries in the order of their keys; those that cannot be read are left out. */
+  /** By key, without those that cannot be read; `last` is where to go on, undefined at the end. */
   async entriesAfter(
     gt: string,
     limit: number,
-  ): Promise<readonly { readonly key: string; readonly entry: JournalEntry }[]> {
-    const found: { key: string; entry: JournalEntry }[] = [];
-    for await (const [key, entry] of this.#entries.range({ gt, limit })) found.push({ key, entry });
-    return found;
+  ): Promise<{
+    readonly entries: readonly { readonly key: string; readonly entry: JournalEntry }[];
+    readonly last: string | undefined;
+  }> {
+    const entries: { key: string; entry: JournalEntry }[] = [];
+    let last: string | undefined;
+    const damaged = (key: string): void => {
+      last = key;
+    };
+    for await (const [key, entry] of this.#entries.range({ gt, limit, damaged })) {
+      entries.push({ key, entry });
+      last = key;
+    }
+    return { entries, last };
   }
 
   /** Whether the order names this entry; not if its record there is damaged. */
@@ -267,9 +282,13 @@ export class Journal {
     const entries: JournalEntry[] = [];
     let seen = 0;
     let last: number | undefined;
-    for await (const [key, record] of this.#order.range({ ...lte, limit, reverse: true })) {
+    const pass = (key: string): void => {
       seen++;
       last = Number(key);
+    };
+    const range = { ...lte, limit, reverse: true, damaged: pass };
+    for await (const [key, record] of this.#order.range(range)) {
+      pass(key);
       const entry = await this.#readOrSkip(record.key);
       if (entry) entries.push(entry);
     }
@@ -288,10 +307,13 @@ export class Journal {
     let gone = 0;
     let seen = 0;
     let last = "";
-    const range = { gt: this.#pruneFrom, limit: bounds.pruneStep };
-    for await (const [key, record] of this.#order.range(range)) {
+    const pass = (key: string): void => {
       seen++;
       last = key;
+    };
+    const range = { gt: this.#pruneFrom, limit: bounds.pruneStep, damaged: pass };
+    for await (const [key, record] of this.#order.range(range)) {
+      pass(key);
       if (!this.#mayForget(record, { gone, freed })) continue;
       writes.push(this.#entries.del(record.key), this.#order.del(key));
       freed += record.bytes;

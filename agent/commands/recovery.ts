@@ -58,11 +58,10 @@ export class Recovery {
     for (let gt = ""; ; ) {
       await clock.sleep(bounds.lookOverEveryMs, signal); // Also at first: the start has enough to do.
       if (signal.aborted) return;
-      const step = await journal.entriesAfter(gt, bounds.lookOverStep);
-      const last = step.at(-1);
-      if (!last) return;
-      gt = last.key;
-      const earlier = step.filter(({ entry }) => !journal.isOfThisRun(entry));
+      const { entries, last } = await journal.entriesAfter(gt, bounds.lookOverStep);
+      if (last === undefined) return;
+      gt = last;
+      const earlier = entries.filter(({ entry }) => !journal.isOfThisRun(entry));
       await this.end(earlier.filter(({ entry }) => !entry.final).map(({ key }) => key));
       for (const { key, entry } of earlier) if (entry.final) await this.#restorePlace(key);
     }
