@@ -16,6 +16,8 @@ export interface FakeClockOptions {
   readonly wallMs?: number;
   readonly monotonicMs?: number;
   readonly trusted?: boolean;
+  /** Resolves when everything that is due has run; the default knows only of microtasks. */
+  readonly settle?: () => Promise<void>;
 }
 
 export class FakeClock implements Clock {
@@ -23,12 +25,14 @@ export class FakeClock implements Clock {
   #monotonicMs: number;
   #trusted: boolean;
   #order = 0;
+  readonly #settle: () => Promise<void>;
   readonly #sleepers = new Set<Sleeper>();
 
   constructor(options: FakeClockOptions = {}) {
     this.#wallMs = options.wallMs ?? Date.UTC(2026, 0, 1);
     this.#monotonicMs = options.monotonicMs ?? 1_000;
     this.#trusted = options.trusted ?? true;
+    this.#settle = options.settle ?? settle;
   }
 
   wallMs(): number {
@@ -71,11 +75,11 @@ export class FakeClock implements Clock {
   /** Moves both clocks on by `ms`; resolves when all that fell due has run up to its next wait. */
   async advance(ms: number): Promise<void> {
     const endMs = this.#monotonicMs + ms;
-    await settle();
+    await this.#settle();
     for (let next = this.#next(endMs); next; next = this.#next(endMs)) {
       this.#moveTo(next.dueMs);
       next.wake();
-      await settle();
+      await this.#settle();
     }
     this.#moveTo(endMs);
   }

@@ -56,10 +56,15 @@ export class SimLink implements Publisher {
     }
   }
 
-  /** Acknowledges the message at this place of `unacked`. */
-  ack(index = 0): void {
+  /** Acknowledges the message at this place of `unacked` and gives it. */
+  ack(index = 0): Received | undefined {
     const [message] = this.unacked.splice(index, 1);
-    if (!message) return;
+    if (message) this.acknowledge(message);
+    return message;
+  }
+
+  /** Acknowledges it, a second time if need be. */
+  acknowledge(message: Received): void {
     const at = message.id.lastIndexOf("-");
     const seq = Number(message.id.slice(at + 1));
     this.#acks.push({ epoch: message.id.slice(0, at), from: seq, to: seq });

@@ -1,0 +1,188 @@
+/** What happens in one schedule, as data made from a seed, so that it can be printed and cut down. */
+import type { Close } from "../../agent/core/message.ts";
+import { SeededRandom } from "../support/seeded-random.ts";
+
+export type LaneName = "alarm" | "event" | "telemetry";
+
+export interface PlannedLane {
+  readonly priority: number;
+  readonly maxMessages: number;
+  readonly maxBytes: number;
+  readonly ttlMs: number;
+  readonly whenFull: "drop-oldest" | "refuse";
+}
+
+export type Lanes = Readonly<Partial<Record<LaneName, PlannedLane>>>;
+
+export interface PlannedMessage {
+  readonly lane: LaneName;
+  readonly topic: string;
+  /** Of the payload. */
+  readonly bytes: number;
+  readonly ttlMs: number | undefined;
+  readonly key: string | undefined;
+  /** Put a second time with the same producer id. */
+  readonly twice: boolean;
+}
+
+export type Step =
+  | { readonly do: "put"; readonly messages: readonly PlannedMessage[] }
+  | { readonly do: "reserve"; readonly lane: LaneName; readonly bytes: number }
+  | { readonly do: "release" }
+  /** A message whose write joins a commit of the caller's, with a reservation if there is one. */
+  | { readonly do: "stage"; readonly message: PlannedMessage; readonly abandon: boolean }
+  /** `places` in the broker's list of what it has not acknowledged, one after the other. */
+  | { readonly do: "ack"; readonly places: readonly number[] }
+  | { readonly do: "connect" }
+  | { readonly do: "close"; readonly reason: Close["reason"] }
+  | { readonly do: "fail-once"; readonly what: "write" | "sync" }
+  | { readonly do: "full"; readonly ms: number }
+  | { readonly do: "unreadable"; readonly ms: number }
+  | { readonly do: "unopenable"; readonly ms: number }
+  | { readonly do: "slow-sync"; readonly ms: number }
+  | { readonly do: "restart"; readonly how: "clean" | "kill" | "power"; readonly lanes: Lanes }
+  | { readonly do: "copy-state" }
+  | { readonly do: "put-back-copy" }
+  | { readonly do: "jump-wall"; readonly ms: number }
+  | { readonly do: "trust"; readonly trusted: boolean };
+
+export interface Plan {
+  readonly seed: number;
+  readonly window: number;
+  readonly settleEvery: number;
+  readonly persistDelayMs: number;
+  readonly lanes: Lanes;
+  /** Each with the time that passes after it. */
+  readonly steps: readonly { readonly step: Step; readonly thenMs: number }[];
+}
+
+const STEPS = 60;
+const YEAR_MS = 365 * 86_400_000;
+const REASONS = [
+  "network",
+  "peer_closed",
+  "ack_timeout",
+  "keepalive",
+  "takeover",
+  "protocol",
+] as const;
+
+export function planOf(seed: number): Plan {
+  const random = new SeededRandom(Math.imul(seed, 0x9e3779b1) ^ 0x5bd1e995);
+  const planner = new Planner(random);
+  return {
+    seed,
+    window: pick(random, [1, 3, 8, 8, 8]),
+    settleEvery: pick(random, [2, 8, 16, 16]),
+    persistDelayMs: pick(random, [0, 50, 50, 50, 200]),
+    lanes: planner.lanes(),
+    steps: Array.from({ length: STEPS }, () => ({
+      step: planner.step(),
+      thenMs: random.chance(0.05) ? random.int(5_000) : random.int(40),
+    })),
+  };
+}
+
+/** Each schedule leans its own way, so that rare things also come in numbers. */
+class Planner {
+  readonly #random: SeededRandom;
+  readonly #bigPayloads: boolean;
+  readonly #shortLives: boolean;
+  readonly #weights: readonly (readonly [weight: number, make: () => Step])[];
+
+  constructor(random: SeededRandom) {
+    this.#random = random;
+    this.#bigPayloads = random.chance(0.1);
+    this.#shortLives = random.chance(0.3);
+    const often = (weight: number): number => (random.chance(0.6) ? weight : 0);
+    const { int } = { int: (bound: number) => random.int(bound) };
+    this.#weights = [
+      [40, () => ({ do: "put", messages: this.#messages(1 + int(random.chance(0.1) ? 40 : 6)) })],
+      [28, () => ({ do: "ack", places: this.#places() })],
+      [10, () => ({ do: "connect" })],
+      [6, () => ({ do: "close", reason: pick(random, REASONS) })],
+      [often(8), () => ({ do: "stage", message: this.#message(), abandon: random.chance(0.15) })],
+      [often(3), () => ({ do: "reserve", lane: this.#lane(), bytes: 100 + int(400) })],
+      [often(2), () => ({ do: "release" })],
+      [often(3), () => ({ do: "fail-once", what: pick(random, ["write", "sync"]) })],
+      [often(2), () => ({ do: "full", ms: int(3_000) })],
+      [often(2), () => ({ do: "unreadable", ms: int(2_000) })],
+      [often(1), () => ({ do: "unopenable", ms: int(2_000) })],
+      [often(3), () => ({ do: "slow-sync", ms: int(120) })],
+      [often(3), () => this.#restart("kill")],
+      [often(3), () => this.#restart("power")],
+      [often(2), () => this.#restart("clean")],
+      [random.chance(0.1) ? 3 : 0, () => ({ do: "copy-state" })],
+      [random.chance(0.1) ? 3 : 0, () => ({ do: "put-back-copy" })],
+      [often(3), () => ({ do: "jump-wall", ms: Math.round((random.float() - 0.5) * 4 * YEAR_MS) })],
+      [often(2), () => ({ do: "trust", trusted: random.chance(0.5) })],
+    ];
+  }
+
+  step(): Step {
+    const total = this.#weights.reduce((sum, [weight]) => sum + weight, 0);
+    let dice = this.#random.int(total);
+    for (const [weight, make] of this.#weights) {
+      dice -= weight;
+      if (dice < 0) return make();
+    }
+    throw new Error("the dice fell off the table");
+  }
+
+  lanes(): Lanes {
+    const random = this.#random;
+    const bounds = (): Pick<PlannedLane, "maxMessages" | "maxBytes"> =>
+      pick(random, [
+        { maxMessages: 100_000, maxBytes: 1e9 },
+        { maxMessages: 20 + random.int(40), maxBytes: 1e9 },
+        { maxMessages: 100_000, maxBytes: 1_000 + random.int(5_000) },
+      ]);
+    const whenFull = pick(random, ["drop-oldest", "refuse"] as const);
+    return {
+      alarm: { priority: 1, ...bounds(), ttlMs: 0, whenFull: "refuse" },
+      event: {
+        priority: 3,
+        ...bounds(),
+        ttlMs: this.#shortLives ? 500 + random.int(4_000) : 86_400_000,
+        whenFull,
+      },
+      telemetry: { priority: 5, ...bounds(), ttlMs: 0, whenFull: "drop-oldest" },
+    };
+  }
+
+  #restart(how: "clean" | "kill" | "power"): Step {
+    const lanes: { -readonly [name in LaneName]?: PlannedLane } = { ...this.lanes() };
+    if (this.#random.chance(0.1)) delete lanes[this.#lane()];
+    return { do: "restart", how, lanes };
+  }
+
+  #lane(): LaneName {
+    return pick(this.#random, ["alarm", "event", "telemetry"]);
+  }
+
+  #messages(count: number): PlannedMessage[] {
+    return Array.from({ length: count }, () => this.#message());
+  }
+
+  #message(): PlannedMessage {
+    const random = this.#random;
+    const lane = this.#lane();
+    return {
+      lane,
+      topic: `up/${pick(random, ["a", "b"])}/${lane}`,
+      bytes: 10 + random.int(this.#bigPayloads ? 60_000 : 200),
+      ttlMs: this.#shortLives && random.chance(0.1) ? 100 + random.int(3_000) : undefined,
+      key: random.chance(0.1) ? `key ${random.int(3)}` : undefined,
+      twice: random.chance(0.05),
+    };
+  }
+
+  #places(): number[] {
+    const random = this.#random;
+    return Array.from({ length: random.int(9) }, () => (random.chance(0.8) ? 0 : random.int(8)));
+  }
+}
+
+function pick<T>(random: SeededRandom, from: readonly T[]): T {
+  return from[random.int(from.length)] as T;
+}
