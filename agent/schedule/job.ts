@@ -164,7 +164,7 @@ export class Job {
       kind: this.timer.kind,
       schedule: this.timer.schedule,
       running: this.#running !== undefined,
-      nextAt: Number.isFinite(dueInMs) ? now.wallMs + dueInMs : null,
+      nextAt: Number.isFinite(dueInMs) ? Math.round(now.wallMs + dueInMs) : null,
       lastAt: this.#last?.at ?? null,
       lastDurationMs: this.#last?.durationMs ?? null,
       lastError: this.#last?.error ?? null,
@@ -193,7 +193,7 @@ export class Job {
       this.#failed(last.error);
     } finally {
       linked.release();
-      last.durationMs = clock.monotonicMs() - startMs;
+      last.durationMs = Math.round(clock.monotonicMs() - startMs);
     }
   }
 

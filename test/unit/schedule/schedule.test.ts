@@ -50,6 +50,17 @@ test("an interval job keeps its beat, whatever the wall clock does", async () =>
   expect(runs).toBe(4);
 });
 
+test("times in the list are whole milliseconds, whatever the clock counts in", async () => {
+  const clock = new FakeClock({ monotonicMs: 1_000.25 });
+  const schedule = new Schedule({}, { clock, log: silentLog });
+  await schedule.start(never);
+  schedule.every("beat", 100, () => clock.sleep(0.5, never));
+  await clock.advance(100);
+  await clock.advance(33.4);
+  const [job] = schedule.list();
+  expect([job?.nextAt, job?.lastDurationMs].map(Number.isInteger)).toEqual([true, true]);
+});
+
 test("a job never overlaps itself, and what it was due for meanwhile is counted", async () => {
   const { clock, schedule } = await started();
   let finish = (): void => undefined;
