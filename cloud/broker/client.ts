@@ -330,8 +330,8 @@ export class Client implements Online {
   }
 
   /**
-   * [MQTT-3.1.2-24]: closes after `timeoutMs` without a packet; 0 is never. What we do not read, while
-   * the disk is slow or the client over its rate, is not missed.
+   * [MQTT-3.1.2-24]: closes after `timeoutMs` without a packet; 0 is never. What we do not read,
+   * while the disk is slow or the client over its rate, is not missed.
    */
   #watch(timeoutMs: number): void {
     if (timeoutMs === 0) return;

@@ -23,7 +23,7 @@ export interface HttpOptions {
 }
 
 const HEADER_BYTES = 16_384;
-/** Twice a payload, which is the largest thing that anyone sends; times the connections it is RAM. */
+/** Twice a payload, the largest thing that anyone sends; times the connections it is memory. */
 const BODY_BYTES = 131_072;
 const REQUEST_MS = 10_000;
 const CONNECTIONS = 1_000;

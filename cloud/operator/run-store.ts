@@ -119,7 +119,7 @@ export class RunStore {
     for (const id of ids.slice(0, PRUNE_STEP)) {
       const run = await this.#getUnlessDamaged(id, () => undefined);
       const old = run !== undefined && this.#clock.wallMs() - run.createdAt > this.#maxAgeMs;
-      if (over <= 0 && !run) continue; // Damaged: left alone, and no reason to keep those behind it.
+      if (over <= 0 && !run) continue; // Damaged: left alone; those behind it still go.
       if (over <= 0 && !old) return;
       // One that may still be answered stays until the folder holds twice what it should.
       if (run && over < this.#maxRuns && this.#isOpen(run)) continue;

@@ -238,8 +238,8 @@ function keyOf(seq: number): string {
 }
 
 /**
- * A whole table in pages, so that no snapshot is held while its rows are worked on. A page of nothing
- * but damage is not the end of it.
+ * A whole table in pages, so that no snapshot is held while its rows are worked on. A page of
+ * nothing but damage is not the end of it.
  */
 async function* pages<V>(table: Table<V>, after = ""): AsyncIterable<readonly [string, V]> {
   let gt = after;
