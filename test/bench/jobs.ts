@@ -190,9 +190,12 @@ export function million(bench: Bench, count: number): Promise<Million> {
         quietMs: QUIET_MS,
       });
       clearInterval(sampling);
-      await pause(AFTER_DRAIN_MS);
-      const leftBytes = await storeBytes();
+      const drainedAt = performance.now();
+      await child.ask({ do: "settled" });
+      // Before anything is compacted: all that was deleted lies in the way.
       const headMs = await child.ask<number>({ do: "findHead" });
+      await pause(Math.max(0, drainedAt + AFTER_DRAIN_MS - performance.now()));
+      const leftBytes = await storeBytes();
       return {
         idleMb,
         queuedMb: queuedMb - idleMb,

@@ -87,17 +87,21 @@ const control = new Control(
 );
 
 /** Compacts when the agent would. */
-const watch = new StoreWatch({
-  ...{ store, outbox, clock, log },
-  alarms: { raise: () => undefined, clear: () => undefined },
-  onRecoverable: () => undefined,
-});
+let watch = newWatch();
 void (async () => {
   while (!life.signal.aborted) {
     await clock.sleep(WATCH_EVERY_MS, life.signal);
     await watch.look();
   }
 })();
+
+function newWatch(): StoreWatch {
+  return new StoreWatch({
+    ...{ store, outbox, clock, log },
+    alarms: { raise: () => undefined, clear: () => undefined },
+    onRecoverable: () => undefined,
+  });
+}
 
 /** Bounds that hold what the jobs put in; everything else as the agent has it by default. */
 function newOutbox(): DurableOutbox {
@@ -156,7 +160,6 @@ answerQuestions({
     const storeBytes = await store.size();
     return { persisted, elided, waiting, syncs, storeBytes, givenBytes: store.bytesWritten };
   },
-  collect: () => globalThis.gc?.(),
   compact: () => store.compact("outbox"),
   /** Everything settled is noted in the database. */
   settled: async () => {
@@ -176,6 +179,7 @@ answerQuestions({
     await outbox.start();
     const batch = await outbox.take({ messages: 1, bytes: PAYLOAD_BYTES }, life.signal);
     const ms = performance.now() - start;
+    watch = newWatch();
     if (batch.count !== 1) throw new Error("There is no head.");
     return ms;
   },
