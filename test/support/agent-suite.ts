@@ -65,10 +65,13 @@ export function agentSuite({ name, start, whyNot }: SuiteOptions): void {
       }
       expect(accepted.size).toBe(9_000);
       expect(tally.seen.size).toBe(0);
+      const before = proxy.connections;
       proxy.mend();
       await allArrive(tally, accepted);
       expect(tally.outOfOrder).toBe(0);
-      expect(tally.duplicates).toBe(0); // Nothing was sent before, so no cut repeats anything.
+      // Nothing was sent before, so the first connection repeats nothing; on a machine that is too
+      // busy for it there may be a second one.
+      expect(tally.duplicates).toBeLessThanOrEqual((proxy.connections - before - 1) * WINDOW);
       await drained(agent);
       expect(await agent.stop()).toBe(0);
     });
