@@ -35,5 +35,5 @@ export type { MissingCounter } from "./damage.ts";
 export { DatabaseStore, type DatabaseStoreOptions } from "./database-store.ts";
 export { jsonCodec } from "./json-codec.ts";
 export { type KeyValueOpener, openLevel } from "./level.ts";
-export type { Codec, CommitOptions, Store, Table, Write } from "./port.ts";
+export type { Codec, Store, Table, Write } from "./port.ts";
 export { FileVolatileLog, type VolatileLog } from "./volatile-log.ts";
