@@ -3,6 +3,7 @@
  *
  *   npm run bench -- [--only A,B] [--rounds N] [--json FILE] [--dir FOLDER] [--window N]
  *                   [--messages N] [--queued N] [--payloads random,json]
+ *                   [--contenders holdfast,mosquitto]
  *
  * A, B, D: 100,000 messages accepted offline by 2,048 callers, then drained over one connection. C:
  * 1,000 messages a second online. F, G: 1,000,000 queued, with the V8 flags that ship. E is counted
@@ -43,6 +44,7 @@ const { values: flags } = parseArgs({
     messages: { type: "string", default: "100000" },
     queued: { type: "string", default: "1000000" },
     payloads: { type: "string", default: "random,json" },
+    contenders: { type: "string", default: "holdfast,mosquitto,mqtt.js" },
   },
 });
 const only = new Set(flags.only.toUpperCase().split(","));
@@ -212,7 +214,9 @@ async function inTurn<T>(
   job: (contender: Contender) => Promise<T>,
 ): Promise<Map<string, T[]>> {
   const all = new Map<string, T[]>();
+  const asked = flags.contenders.split(",");
   for (const contender of contenders) {
+    if (!asked.some((name) => contender.name.includes(name))) continue;
     const why = contender.missing?.();
     if (why !== undefined) say(`left out: ${contender.name}: ${why}`);
     else all.set(contender.name, []);

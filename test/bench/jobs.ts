@@ -132,7 +132,10 @@ export function steadyOnline(bench: Bench, contender: Contender, seconds: number
       await running.connect();
       const load = { do: "steadily", payloads: "random", perSecond } as const;
       // Compiled as in an agent that has run for a day: its life is longer than ours here.
-      await running.child?.ask({ ...load, perSecond: 8 * perSecond, count: 24 * perSecond });
+      const warm = 24 * perSecond;
+      await sink.ask({ do: "reset", total: warm });
+      await running.child?.ask({ ...load, perSecond: 8 * perSecond, count: warm });
+      await sink.ask({ do: "wait", messages: warm, quietMs: QUIET_MS });
       await sink.ask({ do: "reset", total: count });
       const before = costOf(running.pid);
       await running.child?.ask({ ...load, count });

@@ -69,6 +69,7 @@ test("C: 1,000 a second online: next to nothing is written, nothing lost or repe
   await online();
   const load = { payloads: "random", perSecond: 1_000 };
   await child.ask({ do: "steadily", count, ...load }); // The median of the acknowledgements is known.
+  await arrived();
   await sink.ask({ do: "reset", total: count });
   const before = await stats();
   await child.ask({ do: "steadily", count, ...load });
