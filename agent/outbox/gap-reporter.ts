@@ -66,7 +66,7 @@ export class GapReporter {
 }
 
 /** The message of surface 5. */
-export function gapPayload(loss: Loss, at: number): Uint8Array {
+function gapPayload(loss: Loss, at: number): Uint8Array {
   const { lane, reason, from, to, messages, bytes, exact } = loss;
   return Buffer.from(JSON.stringify({ lane, reason, from, to, count: messages, bytes, exact, at }));
 }

@@ -23,6 +23,8 @@ export class MemoryStore implements Store {
   beforeSync: () => Promise<void> = () => Promise.resolve();
   /** Awaited by each get between the look at the disk and its answer. */
   afterRead: () => Promise<void> = () => Promise.resolve();
+  /** Awaited by each range before its first look at the disk. */
+  beforeRange: () => Promise<void> = () => Promise.resolve();
   /** How many values were given back, one by one or in a range. */
   reads = 0;
   /** How many groups with a synced commit in them were written. */
@@ -49,6 +51,7 @@ export class MemoryStore implements Store {
     const prefix = `${name}\0`;
     const live = this.#live;
     const damagedKeys = this.#damaged;
+    const hooks = this;
     const counts: { reads: number } = this;
     return {
       name,
@@ -60,6 +63,7 @@ export class MemoryStore implements Store {
         return bytes && codec.decode(bytes);
       },
       async *range({ gt = "", lte = "\u{10ffff}", limit, reverse = false, damaged }) {
+        await hooks.beforeRange();
         const keys = [...live.keys()]
           .filter((full) => full.startsWith(prefix))
           .map((full) => full.slice(prefix.length))

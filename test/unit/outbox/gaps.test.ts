@@ -1,5 +1,6 @@
 /** I13: what is let go is counted durably, and reported once, when the outage is over. */
 import { describe, expect, test } from "vitest";
+import { Losses } from "../../../agent/outbox/losses.ts";
 import { NumberSet } from "../../../agent/outbox/numbers.ts";
 import { FakeClock } from "../../support/fake-clock.ts";
 import { MemoryStore } from "../../support/memory-store.ts";
@@ -171,6 +172,30 @@ describe("a disk that takes nothing", () => {
     expect(rig.statsOf("event").messages).toBe(0);
     expect(await reports(rig)).toMatchObject([{ count: 3, exact: true }]);
   });
+});
+
+test("a counter is reported when the disk has what it counts, and takes no more then", async () => {
+  const store = new MemoryStore();
+  const losses = new Losses(store);
+  const loss = { lane: "telemetry", reason: "full", messages: 1, bytes: 9 } as const;
+  const one = { ...loss, from: null, to: null, exact: true };
+  losses.count(one, 0);
+  const writes = losses.takeWrites();
+  expect(losses.reportable).toEqual([]);
+  losses.count(one, 1);
+  losses.committed(); // Of the first only.
+  expect(losses.reportable).toEqual([]);
+  await store.commit([...writes, ...losses.takeWrites()], { sync: true });
+  losses.committed();
+  const [counter] = losses.reportable;
+  expect(counter?.loss.messages).toBe(2);
+  const deletion = counter && losses.close(counter);
+  losses.count(one, 2);
+  expect(counter?.loss.messages).toBe(2);
+  await store.commit([...(deletion ? [deletion] : []), ...losses.takeWrites()], { sync: true });
+  const again = new Losses(store);
+  await again.load(0);
+  expect(again.reportable.map((left) => left.loss)).toEqual([one]);
 });
 
 describe("damage", () => {

@@ -114,6 +114,27 @@ describe("keep latest", () => {
     expect((await drain()).map((text) => text.slice(0, 5))).toEqual(["first", "3000x"]);
   });
 
+  test("what left memory is replaced on disk, and the accounts stay true", async () => {
+    const rig = await startRig({ lanes });
+    const large = "x".repeat(10_000);
+    const putAll = (round: number): Promise<unknown> =>
+      Promise.all(numbers(1, 100).map((key) => rig.put(`${key} ${round} ${large}`, { key })));
+    await putAll(1); // More than a lane keeps in memory.
+    await putAll(2);
+    const one = rig.statsOf().bytes;
+    expect(rig.statsOf()).toMatchObject({ messages: 100, replaced: 100 });
+    const batch = await rig.take(3); // Some are read back.
+    await putAll(3);
+    expect(rig.statsOf()).toMatchObject({ messages: 103, replaced: 197 });
+    rig.outbox.settle(batch.ids);
+    expect(rig.statsOf().bytes).toBe(one);
+    const sent = await rig.drain();
+    expect(sent.map((text) => text.slice(0, -large.length))).toEqual(
+      numbers(1, 100).map((key) => `${key} 3 `),
+    );
+    expect(rig.statsOf()).toMatchObject({ messages: 0, bytes: 0, dropped: {} });
+  });
+
   test("a staged message replaces when it is committed", async () => {
     const rig = await startRig({ lanes });
     await rig.put("old", { key: "k" });
