@@ -3,6 +3,7 @@ import { HoldfastError } from "../core/errors.ts";
 import { isJsonObject, type JsonObject, parseJson } from "../core/json.ts";
 import { limits } from "../core/limits.ts";
 import type { OutgoingMessage } from "../core/message.ts";
+import { isReservedTopic, reservedTopics } from "../core/reserved-topics.ts";
 
 const DEFAULT_LANE = "telemetry";
 const MAX_TTL_S = 10 * 365 * 86_400;
@@ -61,6 +62,11 @@ function toMessage(up: string, payload: Uint8Array, fields: Fields): OutgoingMes
       "topic_invalid",
       "`topic` is missing: the part below the parent topic.",
     );
+  }
+  if (isReservedTopic(topic)) {
+    const own = reservedTopics.join(", ");
+    const message = `Below ${up}, ${own} are the agent's own: no program may speak there.`;
+    throw new HoldfastError("topic_invalid", message);
   }
   if (typeof lane !== "string") throw invalid("`lane` must be a string.");
   if (payload.length > limits.payloadBytes) {

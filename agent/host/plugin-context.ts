@@ -2,6 +2,7 @@ import type { Clock } from "../core/clock.ts";
 import { isHoldfastError } from "../core/errors.ts";
 import type { Logger } from "../core/log.ts";
 import type { OutgoingMessage, Receipt } from "../core/message.ts";
+import { isReservedTopic, reservedTopics } from "../core/reserved-topics.ts";
 import type {
   DeviceInfo,
   Payload,
@@ -32,8 +33,6 @@ export interface ContextParts {
   readonly alarms?: PluginAlarms;
 }
 
-/** Below `up` these belong to the agent: nobody else may speak in its name or to another device. */
-const reserved = ["p2p", "health", "alarm", "gap"];
 const text = new TextEncoder();
 
 export function makeContext(
@@ -66,10 +65,10 @@ async function publish(
   message: { topic: string; payload: Payload; published: PublishOptions | undefined },
 ): Promise<Published> {
   const { topic, payload, published } = message;
-  if (typeof topic !== "string" || topic === "" || reserved.includes(topic.split("/")[0] ?? "")) {
+  if (typeof topic !== "string" || topic === "" || isReservedTopic(topic)) {
     throw new PluginError(
       "topic_invalid",
-      `A plugin cannot publish to "${String(topic)}": below ${options.up}, ${reserved.join(", ")} are the agent's own.`,
+      `A plugin cannot publish to "${String(topic)}": below ${options.up}, ${reservedTopics.join(", ")} are the agent's own.`,
     );
   }
   if (!parts.outgoing) throw new PluginError("stopped", "There is no outbox to publish to.");

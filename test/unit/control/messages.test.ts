@@ -33,6 +33,8 @@ describe("one message", () => {
   test.each([
     ["", "topic_invalid"],
     ["?topic=", "topic_invalid"],
+    ["?topic=p2p/GID_demo@@@gw-02", "topic_invalid"],
+    ["?topic=health", "topic_invalid"],
     ["?topic=t&tl_s=4", "message_invalid"],
     ["?topic=t&ttl_s=-1", "message_invalid"],
     ["?topic=t&ttl_s=1e3", "message_invalid"],
