@@ -17,7 +17,8 @@ import type { Close } from "../core/message.ts";
  * - Nothing is sent before what came before it: only the window shrinks.
  * - A verdict needs a message that was alone unacknowledged, and, without proof, at least three
  *   closes in a row with it as the oldest, seven in all, and no connection of these that ended by
- *   itself while nothing was published on it (each begins with such a pause, `probeMs`).
+ *   itself while nothing was published on it (all but the first two begin with such a pause,
+ *   `probeMs`).
  * - More is needed where the topic went through before, and on a link that is known to break: so
  *   many closes in a row that chance does it once in a million.
  * - `$SYS/tokenInvalidNotice` with code 4 or 5 is proof; with another code it explains the close,
@@ -84,7 +85,8 @@ const MOST_STREAK = 24;
 /** How likely a verdict may be where only chance closed the connections. */
 const CHANCE = 1e-6;
 const FORGET_MS = 3_600_000;
-const PROBE = { leastMs: 250, factor: 4 };
+/** From the second close on: the first is most often the link, and the rest should not wait. */
+const PROBE = { closes: 2, leastMs: 250, factor: 4 };
 const PROOF = new Set([4, 5]);
 
 export function calm<M>(options: SuspicionOptions): Suspicion<M> {
@@ -93,7 +95,7 @@ export function calm<M>(options: SuspicionOptions): Suspicion<M> {
 
 /** How long a new connection is to stay up before anything is published on it. */
 export function probeMs<M>(state: Suspicion<M>, options: SuspicionOptions): number {
-  if (state.suspects.length === 0) return 0;
+  if (state.suspects.length === 0 || state.closes < PROBE.closes) return 0;
   return Math.min(options.ackTimeoutMs, Math.max(PROBE.leastMs, state.closeMs * PROBE.factor));
 }
 

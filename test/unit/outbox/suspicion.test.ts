@@ -106,9 +106,11 @@ test("a connection that ends while nothing is published on it takes the evidence
   expect(repeat(facts(["m0"]), 12, idle).guilty).toBeUndefined();
 });
 
-test("each connection under suspicion begins with a pause, longer than the service took to close", () => {
+test("from the second close on each connection begins with a pause, longer than the service took to close", () => {
   expect(probeMs(calm<string>(options), options)).toBe(0);
-  const quick = ended(calm<string>(options), facts(names(2)), options).state;
+  const first = ended(calm<string>(options), facts(names(4)), options).state;
+  expect(probeMs(first, options)).toBe(0);
+  const quick = ended(first, facts(names(2)), options).state;
   expect(probeMs(quick, options)).toBe(250);
   const slow = ended(quick, facts(["m0"], { nowMs: 3_000 }), options).state;
   expect(probeMs(slow, options)).toBe(8_000);
