@@ -21,7 +21,8 @@
  * record number whether the record is gone. A deletion and its ledger entry are one batch, hence a
  * number that is neither present nor in the ledger is damage. Settlements are committed behind, at
  * most `settleEvery` messages or one second: what a power cut can repeat. Until then they are noted
- * in a volatile log, which a kill of the process does not touch: it repeats the window at most.
+ * in a volatile log, which a kill of the process does not touch: it repeats the window at most. While
+ * `settleEvery` messages are not committed, no more are taken, unless the disk fails.
  *
  * What the service answers by closing the connection is found by the forwarder (suspicion.ts) and goes
  * to the quarantine (quarantine.ts): table `quarantine`, with bounds of its own, outside the lanes.

@@ -8,6 +8,8 @@
  * - Commits reach the disk in the order in which they were asked for; waiting ones share one sync.
  * - A value whose checksum fails is never handed out: `get` throws `store_damaged`, `range` skips
  *   it and reports it.
+ * - What a failed batch left is taken back when the database is opened again (`doubt.ts`); a crash
+ *   before that leaves it whole.
  * - Record numbers are given when a batch is formed and taken back when it fails, so they are dense
  *   over what was committed: a hole is damage and nothing else.
  *
