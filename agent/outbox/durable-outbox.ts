@@ -556,8 +556,9 @@ export class DurableOutbox implements Outbox, Component {
   }
 
   /**
-   * Untaken messages from memory in order of priority, by share among lanes of one; stops where a lane has to be read first. A
-   * lane that the disk does not give now is passed over; `retryMs` says when it is tried again.
+   * Untaken messages from memory in order of priority, by share among lanes of one; stops where a
+   * lane has to be read first. A lane that the disk does not give now is passed over; `retryMs` says
+   * when it is tried again.
    */
   #collect(limit: { messages: number; bytes: number }): {
     entries: Entry[];
