@@ -246,6 +246,27 @@ describe("bounds", () => {
     expect(outbox.quarantine.list(undefined, 1).items[0]?.id).toMatch(/-501$/);
   });
 
+  test("what goes for a bound is reported as a gap, once, with its ends", async () => {
+    const lanes = { telemetry: lane(), event: lane({ priority: 3 }) };
+    const gaps = { topic: "up/gap", lane: "event" };
+    const { put, until, outbox, rest, clock, delivered } = await startService(
+      { forbids },
+      { lanes, gaps },
+    );
+    for (const n of numbers(1, 10_100)) void put(n, { topic: bad });
+    await until(() => rest() === 0);
+    for (let look = 0; look < 6; look++) {
+      await clock.advance(5_000);
+      await Promise.all([outbox.tidy(), clock.advance(100)]);
+    }
+    const [gap, ...others] = textsOn(delivered, "up/gap").map((text) => JSON.parse(text));
+    expect(others).toEqual([]);
+    expect(gap).toMatchObject({
+      ...{ lane: "telemetry", reason: "quarantine", count: 100, exact: true },
+      ...{ from: { id: `${outbox.epoch}-1` }, to: { id: `${outbox.epoch}-100` } },
+    });
+  });
+
   test("16 MiB", async () => {
     const { outbox, until, rest, statsOf } = await startService({ forbids });
     const payload = Buffer.alloc(60_000, 7);
