@@ -15,11 +15,23 @@ import { limits } from "../core/limits.ts";
  *   u8      number of messages, 1 to 32
  *   u32     bytes of all packets
  *   then for each message:
- *   u48 seq, u32 ms after the first, f64 lifetime in ms (0 none), str key, str producer id,
- *   u32 length, the PUBLISH packet with packet id 0
+ *   u8      which of the following five are given; what is not given is as in brackets
+ *   u48     seq [one more than that of the message before]
+ *   u32     ms after the first message [as the message before; the first: 0]
+ *   f64     lifetime in ms, 0 none [as the message before; the first: 0]
+ *   str     key [none]
+ *   str     producer id [none]
+ *   len     length of the packet
+ *           the PUBLISH packet with packet id 0
  *
- * A `str` is one byte of length and UTF-8.
+ * A `str` is one byte of length and UTF-8; a `len` is 7 bits a byte, the lowest first, with the top
+ * bit set on all but the last. Neighbours mostly differ in nothing: then a message costs 3 bytes
+ * besides its packet, all of which are written twice in its life.
  */
+const GIVEN = { seq: 1, offset: 2, ttl: 4, key: 8, producer: 16 } as const;
+const ALL_GIVEN = 31;
+/** Flags, seq, offset, lifetime, two lengths of text, the length of the packet. */
+const MESSAGE_HEAD_BYTES = 1 + 6 + 4 + 8 + 1 + 1 + 5;
 const VERSION = 1;
 const EPOCH_CHARS = 26;
 /** Everything before the messages but the text of the boot id. */
@@ -73,7 +85,7 @@ export function encodeRecord(
   const packetBytes = messages.reduce((sum, { packet }) => sum + packet.length, 0);
   const writer = new Writer(
     messages.reduce(
-      (sum, m) => sum + 24 + 3 * (m.key.length + m.producerId.length),
+      (sum, m) => sum + MESSAGE_HEAD_BYTES + 3 * (m.key.length + m.producerId.length),
       HEAD_BYTES + 3 * time.bootId.length,
     ) + packetBytes,
   );
@@ -86,14 +98,14 @@ export function encodeRecord(
   writer.u8(time.trusted ? 1 : 0);
   writer.u8(messages.length);
   writer.u32(packetBytes);
+  let before: MessageHead = FIRST;
   for (const message of messages) {
-    writer.u48(message.seq);
-    writer.u32(Math.max(0, Math.min(0xffff_ffff, Math.round(message.offsetMs))));
-    writer.f64(message.ttlMs);
-    writer.text(message.key);
-    writer.text(message.producerId);
-    writer.u32(message.packet.length);
+    const offsetMs = Math.max(0, Math.min(0xffff_ffff, Math.round(message.offsetMs)));
+    const head = { ...message, offsetMs };
+    writeMessageHead(writer, head, before);
+    writer.length(message.packet.length);
     writer.bytes(message.packet);
+    before = head;
   }
   return writer.done();
 }
@@ -104,17 +116,15 @@ export function decodeRecordSummary(bytes: Uint8Array): RecordSummary {
   const head = readHead(reader);
   const producers: { seq: number; producerId: string }[] = [];
   let firstSeq = 0;
-  let lastSeq = 0;
+  let before: MessageHead = FIRST;
   for (let i = 0; i < head.count; i++) {
-    lastSeq = reader.u48();
-    if (i === 0) firstSeq = lastSeq;
-    reader.skip(4 + 8);
-    reader.skip(reader.u8());
-    const producerId = reader.text();
-    if (producerId !== "") producers.push({ seq: lastSeq, producerId });
-    reader.skip(reader.u32());
+    before = readMessageHead(reader, before);
+    const { seq, producerId } = before;
+    if (i === 0) firstSeq = seq;
+    if (producerId !== "") producers.push({ seq, producerId });
+    reader.skip(reader.length());
   }
-  return { ...head, firstSeq, lastSeq, producers };
+  return { ...head, firstSeq, lastSeq: before.seq, producers };
 }
 
 /** Throws `store_damaged` for anything that `encodeRecord` did not make. */
@@ -122,19 +132,48 @@ export function decodeRecord(bytes: Uint8Array): OutboxRecord {
   const reader = new Reader(bytes);
   const head = readHead(reader);
   const messages: RecordMessage[] = [];
+  let before: MessageHead = FIRST;
   for (let i = 0; i < head.count; i++) {
-    messages.push({
-      seq: reader.u48(),
-      offsetMs: reader.u32(),
-      ttlMs: reader.f64(),
-      key: reader.text(),
-      producerId: reader.text(),
-      packet: reader.bytes(reader.u32()),
-    });
+    before = readMessageHead(reader, before);
+    const { seq, offsetMs, ttlMs, key, producerId } = before;
+    const packet = reader.bytes(reader.length());
+    messages.push({ seq, offsetMs, ttlMs, key, producerId, packet });
   }
   const packetBytes = messages.reduce((sum, { packet }) => sum + packet.length, 0);
   if (!reader.atEnd || packetBytes !== head.packetBytes) throw damaged();
   return { ...head, messages };
+}
+
+type MessageHead = Omit<RecordMessage, "packet">;
+
+const FIRST: MessageHead = { seq: 0, offsetMs: 0, ttlMs: 0, key: "", producerId: "" };
+
+function writeMessageHead(writer: Writer, message: MessageHead, before: MessageHead): void {
+  const { seq, offsetMs, ttlMs, key, producerId } = message;
+  const given =
+    (seq === before.seq + 1 ? 0 : GIVEN.seq) |
+    (offsetMs === before.offsetMs ? 0 : GIVEN.offset) |
+    (Object.is(ttlMs, before.ttlMs) ? 0 : GIVEN.ttl) |
+    (key === "" ? 0 : GIVEN.key) |
+    (producerId === "" ? 0 : GIVEN.producer);
+  writer.u8(given);
+  if (given & GIVEN.seq) writer.u48(seq);
+  if (given & GIVEN.offset) writer.u32(offsetMs);
+  if (given & GIVEN.ttl) writer.f64(ttlMs);
+  if (given & GIVEN.key) writer.text(key);
+  if (given & GIVEN.producer) writer.text(producerId);
+}
+
+function readMessageHead(reader: Reader, before: MessageHead): MessageHead {
+  const given = reader.u8();
+  if (given > ALL_GIVEN) throw damaged();
+  return {
+    seq: given & GIVEN.seq ? reader.u48() : before.seq + 1,
+    offsetMs: given & GIVEN.offset ? reader.u32() : before.offsetMs,
+    ttlMs: given & GIVEN.ttl ? reader.f64() : before.ttlMs,
+    key: given & GIVEN.key ? reader.text() : "",
+    producerId: given & GIVEN.producer ? reader.text() : "",
+  };
 }
 
 function readHead(reader: Reader): RecordHead {
@@ -193,6 +232,12 @@ class Writer {
     this.#at += this.#buffer.write(value, this.#at, "utf8");
   }
 
+  length(value: number): void {
+    let rest = value;
+    for (; rest > 0x7f; rest >>>= 7) this.u8((rest & 0x7f) | 0x80);
+    this.u8(rest);
+  }
+
   bytes(value: Uint8Array): void {
     this.#buffer.set(value, this.#at);
     this.#at += value.length;
@@ -245,6 +290,17 @@ class Reader {
     if (length === 0) return "";
     const at = this.#advance(length);
     return this.#buffer.toString("utf8", at, at + length);
+  }
+
+  /** Of a packet: at most 28 bits. */
+  length(): number {
+    let length = 0;
+    for (let shift = 0; shift < 28; shift += 7) {
+      const byte = this.u8();
+      length |= (byte & 0x7f) << shift;
+      if (byte < 0x80) return length;
+    }
+    throw damaged();
   }
 
   bytes(length: number): Uint8Array {
