@@ -194,34 +194,40 @@ describe("on disk", () => {
     expect(textsOn(second.delivered, bad)).toEqual([...all, "301"]);
   });
 
-  test("a crash at any commit loses nothing and quarantines nothing twice", async () => {
-    for (let crashAt = 1; crashAt <= 25; crashAt++) {
-      const store = new MemoryStore();
-      const volatile = new MemoryVolatileLog();
-      const first = await startService({ forbids }, { store, volatile, persistDelayMs: 0 });
-      for (const n of numbers(1, 60)) {
-        void first.put(n, { topic: Number(n) % 2 === 0 ? bad : good }).catch(() => undefined);
+  test.each(["kill", "power"] as const)(
+    "a %s at any commit loses nothing and quarantines nothing twice",
+    async (how) => {
+      for (let crashAt = 1; crashAt <= 25; crashAt++) {
+        const store = new MemoryStore();
+        const volatile = new MemoryVolatileLog();
+        const first = await startService({ forbids }, { store, volatile, persistDelayMs: 0 });
+        for (const n of numbers(1, 60)) {
+          void first.put(n, { topic: Number(n) % 2 === 0 ? bad : good }).catch(() => undefined);
+        }
+        await first.until(() => store.commits >= 3);
+        const base = store.commits;
+        let left: MemoryStore | undefined;
+        store.beforeSync = async () => {
+          if (left || store.commits - base < crashAt) return;
+          left = how === "kill" ? store.afterKill() : store.afterPowerCut();
+          volatile.open(); // The first process notes nothing any more.
+          if (how === "power") volatile.clear();
+        };
+        for (let step = 0; step < 200 && !left; step++) await first.clock.advance(50);
+        const taken = new Set(first.delivered.map(({ text }) => text));
+        const second = await startService(
+          { forbids },
+          { store: left ?? store.afterKill(), volatile, clock: first.clock, seed: 2 },
+        );
+        await second.until(() => second.rest() === 0);
+        const { items } = second.outbox.quarantine.list(undefined, 1_000);
+        expect(new Set(items.map(({ id }) => id)).size).toBe(30);
+        expect(items.length).toBe(30);
+        const all = new Set([...taken, ...second.delivered.map(({ text }) => text)]);
+        expect(numbers(1, 60).filter((n) => Number(n) % 2 === 1 && !all.has(n))).toEqual([]);
       }
-      await first.until(() => store.commits >= 3);
-      const base = store.commits;
-      let left: MemoryStore | undefined;
-      store.beforeSync = async () => {
-        if (store.commits - base >= crashAt) left ??= store.afterPowerCut();
-      };
-      for (let step = 0; step < 200 && !left; step++) await first.clock.advance(50);
-      const taken = new Set(first.delivered.map(({ text }) => text));
-      const second = await startService(
-        { forbids },
-        { store: left ?? store.afterPowerCut(), clock: first.clock, seed: 2 },
-      );
-      await second.until(() => second.rest() === 0);
-      const { items } = second.outbox.quarantine.list(undefined, 1_000);
-      expect(new Set(items.map(({ id }) => id)).size).toBe(30);
-      expect(items.length).toBe(30);
-      const all = new Set([...taken, ...second.delivered.map(({ text }) => text)]);
-      expect(numbers(1, 60).filter((n) => Number(n) % 2 === 1 && !all.has(n))).toEqual([]);
-    }
-  });
+    },
+  );
 
   test("a disk that takes nothing holds up neither the good ones nor, later, the parking", async () => {
     const { put, store, delivered, until, outbox, rest } = await startService({ forbids });
