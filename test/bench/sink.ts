@@ -16,6 +16,9 @@ export interface SinkReport {
   readonly ms: number;
 }
 
+/** Who has sent nothing for this long will not. */
+const CONNECT_MS = 60_000;
+
 let seenAlready = new Uint8Array(0);
 let seen = 0;
 let duplicates = 0;
@@ -148,8 +151,11 @@ answerQuestions({
     if (seen < target) {
       await new Promise<void>((resolve) => {
         let last = -1;
+        let silentMs = 0;
         const timer = setInterval(() => {
-          if (seen === last) finish();
+          // Before the first message nobody is lost: a contender may be slow to connect again.
+          silentMs = seen === last ? silentMs + quietMs : 0;
+          if (silentMs > 0 && (seen > 0 || silentMs >= CONNECT_MS)) finish();
           last = seen;
         }, quietMs);
         const finish = (): void => {
