@@ -656,10 +656,8 @@ function describe(step: Step): string {
 
 /** The store's few files outside the database are real; they are waited for, as microtasks are. */
 async function settleWithFiles(): Promise<void> {
-  for (let calm = 0; calm < 2; ) {
-    await nextTurn();
-    calm = process.getActiveResourcesInfo().some((name) => FILE_WORK.test(name)) ? 0 : calm + 1;
-  }
+  do await nextTurn();
+  while (process.getActiveResourcesInfo().some((name) => FILE_WORK.test(name)));
 }
 
 function scratchFolder(): string {
