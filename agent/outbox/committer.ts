@@ -125,11 +125,11 @@ export class Committer {
     this.persisted += messages;
   }
 
-  /** Messages of this record were settled; to be noted on disk, a little later. */
-  noteGone(record: StoredRecord): void {
+  /** So many messages of this record were settled; to be noted on disk, a little later. */
+  noteGone(record: StoredRecord, messages = 1): void {
     this.#touched.add(record);
     this.#deps.notes.add(record.number, record.gone);
-    this.noteChange();
+    this.noteChange(messages);
   }
 
   /** Messages of this record were let go: with the next commit, whatever that is for. */
@@ -170,12 +170,14 @@ export class Committer {
   }
 
   /** Ledger or losses have something to write. */
-  noteChange(): void {
-    if (this.#settlements++ === 0) {
+  noteChange(messages = 1): void {
+    const before = this.#settlements;
+    this.#settlements += messages;
+    if (before === 0) {
       this.#firstSettledMs = this.#deps.clock.monotonicMs();
       this.#wakeup.notify();
     }
-    if (this.#settlements === this.#settleAt) this.#wakeup.notify();
+    if (before < this.#settleAt && this.#settlements >= this.#settleAt) this.#wakeup.notify();
   }
 
   async #run(signal: AbortSignal): Promise<void> {

@@ -27,6 +27,7 @@ import { Lane, type LaneOptions } from "./lane.ts";
 import { RecentLatency } from "./latency.ts";
 import { placeOf, replacedBy } from "./latest.ts";
 import { type Loss, Losses, type LossReason } from "./losses.ts";
+import { bits } from "./masks.ts";
 import type {
   Accusation,
   InFlightId,
@@ -165,7 +166,8 @@ export class DurableOutbox implements Outbox, Component {
     });
     for (const { record, letGo } of changed) {
       for (const part of letGo) this.#committer.noteLetGo(record, part);
-      this.#committer.noteGone(record);
+      // Each of them may come again after a power cut, so they count as what is settled now does.
+      this.#committer.noteGone(record, bits(record.gone));
     }
     this.#notes.restart();
     this.#producerNotes?.restart(this.#rememberedIds());

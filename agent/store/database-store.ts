@@ -567,10 +567,10 @@ export class DatabaseStore implements Store, Component {
   #reading(): KeyValue {
     if (this.#database) return this.#database;
     if (this.#state === "absent" || this.#state === "read-only") return nothing;
-    throw new HoldfastError(
-      this.#state === "failed" ? "store_unreadable" : "stopped",
-      "The store is not open.",
-    );
+    if (this.#state !== "failed") throw new HoldfastError("stopped", "The store is not open.");
+    // Where nobody writes, whoever reads is the one to open it again: a commit of nothing tries.
+    void this.commit([], { sync: false }).catch(() => undefined);
+    throw new HoldfastError("store_unreadable", "The store is not open.");
   }
 
   #reportDamage(key: string, error: unknown): void {
