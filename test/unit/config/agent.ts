@@ -20,7 +20,7 @@ export interface Given {
 }
 
 export function sources({ environment = {}, flags = [] }: Given = {}): ConfigSources {
-  return { file: FILE, environment, flags, folders: { working: "/work", home: "/home/op" } };
+  return { file: FILE, environment, flags, folders: { working: "/cwd", home: "/home/op" } };
 }
 
 export function load(toml: string, given: Given = {}): LoadedConfig {

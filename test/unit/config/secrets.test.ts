@@ -156,11 +156,11 @@ test("no rendering and no error of a configuration shows a secret", () => {
 });
 
 test("set keeps a secret in a private file and its file name out of the loaded object", () => {
-  const files = new MemoryFiles({ [FILE]: `${WITHOUT}[state]\ndir = "/s"`, "/work/k": SECRET });
+  const files = new MemoryFiles({ [FILE]: `${WITHOUT}[state]\ndir = "/s"`, "/cwd/k": SECRET });
   const given = { ...sources(), flags: [] };
   const first = setValue(given, { key: "auth.secret_file", value: "k" }, files);
   expect(reveal(first.loaded)).toBe(SECRET);
-  expect(files.text(first.file)).toContain('secret_file = "/work/k"');
+  expect(files.text(first.file)).toContain('secret_file = "/cwd/k"');
   setValue(given, { key: "auth.secret", value: "other" }, files);
   expect(files.text(first.file)).not.toContain("secret_file");
   expect(files.mode(first.file)).toBe(0o600);

@@ -122,7 +122,7 @@ test("paths start at their file, at the working folder elsewhere, and ~ is the h
   const given = { flags: ["plugins.dir=p"], environment: { HOLDFAST_CONTROL__DIR: "~/c" } };
   const { config } = load(`${LEAST}[state]\ndir = "data"`, given);
   expect(config.state.dir).toBe("/etc/holdfast/data");
-  expect(config.plugins.dir).toBe("/work/p");
+  expect(config.plugins.dir).toBe("/cwd/p");
   expect(config.control.dir).toBe("/home/op/c");
 });
 
