@@ -11,6 +11,7 @@ import {
   openLevel,
 } from "../../../agent/store/store.ts";
 import { tempDir } from "../../support/temp-dir.ts";
+import { waitFor } from "../../support/wait-for.ts";
 
 const numbers = jsonCodec((value) => Number(value));
 const deps = { openDatabase: openLevel, random: new SystemRandom(), log: silentLog };
@@ -200,6 +201,20 @@ test("while the disk takes nothing the database stays open for reading", async (
   refuses = false;
   await store.commit([table.put("2", 2)], { sync: true });
   expect(await table.get("2")).toBe(2);
+  await store.stop();
+});
+
+test("whoever reads has a database opened again that nobody writes to", async () => {
+  const { state, open } = breakable();
+  const store = await opened(await tempDir(), open);
+  const table = store.table("a", numbers);
+  await store.commit([table.put("1", 1)], { sync: true });
+  state.broken = true;
+  // The second one closes the database to open it anew, and that fails.
+  for (let i = 0; i < 2; i++) await store.commit([table.put("2", 2)], { sync: true }).catch(codeOf);
+  expect(await table.get("1").catch(codeOf)).toBe("store_unreadable");
+  state.broken = false;
+  expect(await waitFor(() => table.get("1"), { guardMs: 5_000 })).toBe(1);
   await store.stop();
 });
 
