@@ -3,7 +3,7 @@ import { copyFile, link, lstat, mkdir, readdir, readFile, rm, stat } from "node:
 import { join } from "node:path";
 import { crc32 } from "node:zlib";
 import { isBrokenInside } from "./level-log.ts";
-import { liveTables } from "./manifest.ts";
+import { type ManifestFacts, readManifest } from "./manifest.ts";
 import { syncFolder } from "./state-files.ts";
 
 /** Not its lock, its log for people, and the folder of what a repair had no use for. */
@@ -38,12 +38,30 @@ export async function removeStrays(folder: string): Promise<void> {
   if (!files.some((file) => file !== "CURRENT")) return;
   const name = (await readFile(join(folder, "CURRENT"), "latin1")).trim();
   if (!/^MANIFEST-\d+$/.test(name)) throw new RangeError("CURRENT names no manifest");
-  const live = liveTables(await readFile(join(folder, name)));
-  const isStray = (file: string): boolean => !live.has(Number.parseInt(file, 10));
-  const strays = files.filter((file) => isTable(file) && isStray(file));
-  // Not one of a database may go: then the manifest is another one's.
-  if (strays.length > 0 && live.size === 0) throw new RangeError("the manifest names no table");
+  const facts = readManifest(await readFile(join(folder, name)));
+  const strays = files.filter((file) => isTable(file) && !facts.live.has(numberOf(file)));
+  // Not one of a database may go, unless it is the first and was cut short: else the manifest is
+  // another one's.
+  const names = facts.live.size > 0 || strays.length === 0 || areUnfinished(strays, files, facts);
+  if (!names) throw new RangeError("the manifest names no table");
   for (const stray of strays) await rm(join(folder, stray), { force: true });
+}
+
+/**
+ * Whether a power cut alone explains tables that a manifest without any does not name: they were
+ * being made of a log that is still there, whole, because it goes only after the manifest has them.
+ */
+function areUnfinished(
+  strays: readonly string[],
+  files: readonly string[],
+  { firstLog }: ManifestFacts,
+): boolean {
+  const logs = files.filter((file) => file.endsWith(".log")).map(numberOf);
+  return firstLog > 0 && logs.includes(firstLog) && strays.every((it) => numberOf(it) > firstLog);
+}
+
+function numberOf(file: string): number {
+  return Number.parseInt(file, 10);
 }
 
 /** Names of the logs that are broken inside; LevelDB would leave out what it cannot read. */

@@ -7,19 +7,28 @@ import { logRecords } from "./level-log.ts";
  * A manifest is a log; a record of it is a list of tagged fields.
  */
 
-/** Numbers of the live table files. Throws for what LevelDB would not read either. */
-export function liveTables(manifest: Uint8Array): Set<number> {
-  const live = new Set<number>();
-  for (const record of logRecords(Buffer.from(manifest))) applyEdit(record, live);
-  return live;
+export interface ManifestFacts {
+  /** Numbers of the table files that belong to the database. */
+  readonly live: Set<number>;
+  /** What is in no table yet is in the log with this number and in later ones; 0: not told. */
+  firstLog: number;
 }
 
-function applyEdit(record: Buffer, live: Set<number>): void {
+/** Throws for what LevelDB would not read either. */
+export function readManifest(manifest: Uint8Array): Readonly<ManifestFacts> {
+  const facts: ManifestFacts = { live: new Set(), firstLog: 0 };
+  for (const record of logRecords(Buffer.from(manifest))) applyEdit(record, facts);
+  return facts;
+}
+
+function applyEdit(record: Buffer, facts: ManifestFacts): void {
+  const { live } = facts;
   const fields = new Fields(record);
   while (!fields.atEnd) {
     const tag = fields.number();
     if (tag === 1) fields.skipBytes();
-    else if (tag === 2 || tag === 3 || tag === 4 || tag === 9) fields.number();
+    else if (tag === 2) facts.firstLog = fields.number();
+    else if (tag === 3 || tag === 4 || tag === 9) fields.number();
     else if (tag === 5) {
       fields.number();
       fields.skipBytes();

@@ -1,6 +1,6 @@
 /** I12, I13 for the store: what is damaged is noticed, saved where it can be, and never silent. */
 import { cp, readdir, readFile, rm, truncate, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { expect, test } from "vitest";
 import { silentLog } from "../../../agent/core/log.ts";
 import { SystemRandom } from "../../../agent/core/system-random.ts";
@@ -72,6 +72,37 @@ test("a kill is no damage: nothing is set aside, nothing is lost", async () => {
   expect(await keys(store)).toBe(6_000);
   await store.stop();
   expect((await readdir(dir)).sort()).toEqual(["anchor", "db", "store.json"]);
+});
+
+/** As a power cut leaves it while the first table is made of the log: the manifest names none yet. */
+async function cutInFirstTable(): Promise<string> {
+  const dir = await killed(300);
+  const later = `${dir}.later`;
+  await cp(dir, later, { recursive: true });
+  await (await openLevel(join(later, "db"), { createIfMissing: false })).close();
+  const table = await fileOf(later, /\.ldb$/);
+  await cp(table, join(dir, "db", basename(table)));
+  return dir;
+}
+
+test("a first table that a power cut left unnamed is no damage", async () => {
+  const dir = await cutInFirstTable();
+  const store = await opened(dir);
+  expect(store.salvage).toBeUndefined();
+  expect(await keys(store)).toBe(300);
+  await store.stop();
+});
+
+test("a table that no manifest names is saved where its log is gone", async () => {
+  const dir = await cutInFirstTable();
+  await rm(await fileOf(dir, /\.log$/));
+  const store = await opened(dir);
+  expect(store.salvage).toMatchObject({
+    outcome: "repaired",
+    cause: expect.stringContaining("names no table"),
+  });
+  expect(await keys(store)).toBe(300);
+  await store.stop();
 });
 
 test.each([
