@@ -89,6 +89,7 @@ export const zones: Readonly<Record<string, Zone>> = {
 export const edges: Readonly<Record<string, readonly string[]>> = {
   mqtt: ["agent/connection"],
   "mqtt-packet": ["agent/core", "agent/connection", "cloud"],
+  ws: ["cloud"],
   "classic-level": ["agent/store"],
   "node-schedule": ["agent/schedule"],
   systeminformation: ["agent/health", "plugins/system"],

@@ -12,7 +12,7 @@
  * http/http.ts answers queries.
  *
  * Not yet here, with their seams: token mode (a second kind of principal in access), notices and
- * the MQ side (`Broker.publish`, HTTP routes), WebSocket (`Broker.accept` takes any duplex stream),
+ * the MQ side (`Broker.publish`, HTTP routes),
  * changes while it runs (the directory is asked at each decision).
  */
 export { loadCloudConfig, pasteableSections, prepareDataFolder } from "./config/config.ts";

@@ -138,6 +138,8 @@ function withFreePorts(listen: CloudOptions["listen"], ports: Ports): CloudOptio
     ...listen,
     ...(ports.mqtt === "auto" && { mqtt: { port: 0 } }),
     ...(ports.mqtts === "auto" && { mqtts: { port: 0 } }),
+    ...(ports.ws === "auto" && { ws: { port: 0 } }),
+    ...(ports.wss === "auto" && { wss: { port: 0 } }),
     ...(ports.http === "auto" && { http: { port: 0 } }),
   };
 }

@@ -26,7 +26,7 @@ import { RepeatLog } from "../../agent/log/log.ts";
 import type { Directory } from "../access/access.ts";
 import type { CloudStorage, Done, Qos } from "../storage/storage.ts";
 import { Budget } from "./budget.ts";
-import { Client } from "./client.ts";
+import { Client, CONNECT_BYTES } from "./client.ts";
 import type { BrokerContext, Tap } from "./context.ts";
 import { Deadlines } from "./deadlines.ts";
 import type { BrokerLimits, BrokerStats, BrokerTimings } from "./options.ts";
@@ -54,7 +54,7 @@ export class Broker {
   readonly #context: BrokerContext;
   readonly #clients = new Set<Client>();
   readonly #byAddress = new Map<string, number>();
-  #strangers = 0;
+  #strangerBytes = 0;
   #stopped = false;
 
   constructor(options: BrokerOptions, deps: BrokerDeps) {
@@ -83,14 +83,17 @@ export class Broker {
     this.#context.deadlines.start(signal);
   }
 
-  /** Takes a connection of any transport; closes it when there are too many. */
-  accept(stream: Duplex, address: string): void {
+  /**
+   * Takes a connection of any transport; closes it when there are too many. `holdBytes`: what the
+   * transport may hold of a packet that is not whole.
+   */
+  accept(stream: Duplex, address: string, holdBytes = CONNECT_BYTES): void {
     const { limits } = this.#context;
     const ofAddress = this.#byAddress.get(address) ?? 0;
     if (
       this.#stopped ||
       this.#clients.size >= limits.connections ||
-      this.#strangers >= limits.strangers ||
+      this.#strangerBytes + holdBytes > limits.strangerBytes ||
       ofAddress >= limits.connectionsPerAddress
     ) {
       this.#context.stats.refused++;
@@ -100,7 +103,7 @@ export class Broker {
     }
     let isStranger = true;
     const identified = (): void => {
-      if (isStranger) this.#strangers--;
+      if (isStranger) this.#strangerBytes -= holdBytes;
       isStranger = false;
     };
     const closed = (): void => {
@@ -112,7 +115,7 @@ export class Broker {
     };
     const handlers = { identified, closed };
     const client = new Client({ address }, { stream, context: this.#context, handlers });
-    this.#strangers++;
+    this.#strangerBytes += holdBytes;
     this.#clients.add(client);
     this.#byAddress.set(address, ofAddress + 1);
     client.start();

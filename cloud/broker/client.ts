@@ -31,7 +31,7 @@ import { Replies } from "./replies.ts";
 import type { Online, Session } from "./sessions.ts";
 
 /** A CONNECT is small: what a stranger can make us buffer, in bytes. */
-const CONNECT_BYTES = 16_384;
+export const CONNECT_BYTES = 16_384;
 /** Room of a PUBLISH beside its payload: topic, packet id and the longest text of a topic. */
 const PUBLISH_HEAD_BYTES = 1_024;
 /** Replies that wait for the disk above which nothing more is read. */

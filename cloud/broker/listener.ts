@@ -1,6 +1,8 @@
 import { createServer, type Server, type Socket } from "node:net";
+import type { Duplex } from "node:stream";
 import { createServer as createTlsServer } from "node:tls";
 import { HoldfastError } from "../../agent/core/errors.ts";
+import { createWebSocketServer } from "./websocket.ts";
 
 export interface Address {
   readonly host: string;
@@ -12,23 +14,28 @@ export interface ListenOptions extends Address {
   readonly maxConnections: number;
   /** PEM; with it the listener speaks TLS. */
   readonly tls: { readonly cert: string; readonly key: string } | undefined;
+  /** With it the listener speaks WebSocket, in messages of at most so many bytes. */
+  readonly webSocket?: { readonly maxMessageBytes: number } | undefined;
+  /** A handshake of TLS or WebSocket that takes longer is given up, in milliseconds. */
+  readonly handshakeMs: number;
 }
 
 /** A peer that is silently gone is noticed by the kernel after about this, in milliseconds. */
 const TCP_PROBE_MS = 60_000;
-/** A TLS handshake that takes longer is given up, in milliseconds. */
-const HANDSHAKE_MS = 10_000;
 
-/** One port, TCP or TLS; each connection is given to `accept` with the peer's address. */
+/**
+ * One port: TCP or WebSocket, with TLS or without. Each connection that is through its handshakes
+ * is given to `accept` with the peer's address.
+ */
 export class Listener {
   readonly #options: ListenOptions;
-  readonly #accept: (stream: Socket, address: string) => void;
+  readonly #accept: (stream: Duplex, address: string) => void;
   readonly #sockets = new Set<Socket>();
   #server: Server | undefined;
 
   constructor(
     options: ListenOptions,
-    deps: { readonly accept: (stream: Socket, address: string) => void },
+    deps: { readonly accept: (stream: Duplex, address: string) => void },
   ) {
     this.#options = options;
     this.#accept = deps.accept;
@@ -36,12 +43,10 @@ export class Listener {
 
   /** Where it listens; port 0 in the options is any free port. */
   async start(): Promise<Address> {
-    const { host, port, tls, maxConnections } = this.#options;
-    const server = tls
-      ? createTlsServer({ ...tls, handshakeTimeout: HANDSHAKE_MS }, this.#connected)
-      : createServer({ noDelay: true }, this.#connected);
+    const { host, port, maxConnections } = this.#options;
+    const server = this.#make();
     // The raw sockets, so that those still in a handshake can be closed too.
-    server.on("connection", (socket) => this.#track(socket));
+    server.on("connection", (socket: Socket) => this.#track(socket));
     server.on("tlsClientError", () => undefined);
     server.maxConnections = maxConnections;
     this.#server = server;
@@ -69,13 +74,20 @@ export class Listener {
     deadline.removeEventListener("abort", cut);
   }
 
-  readonly #connected = (socket: Socket): void => {
-    socket.setNoDelay(true);
-    socket.setKeepAlive(true, TCP_PROBE_MS);
-    this.#accept(socket, socket.remoteAddress ?? "");
-  };
+  #make(): Server {
+    const { tls, webSocket, handshakeMs } = this.#options;
+    if (webSocket) {
+      return createWebSocketServer({ ...webSocket, tls, handshakeMs }, this.#accept);
+    }
+    const connected = (socket: Socket): void => this.#accept(socket, socket.remoteAddress ?? "");
+    return tls
+      ? createTlsServer({ ...tls, handshakeTimeout: handshakeMs }, connected)
+      : createServer(connected);
+  }
 
   #track(socket: Socket): void {
+    socket.setNoDelay(true);
+    socket.setKeepAlive(true, TCP_PROBE_MS);
     this.#sockets.add(socket);
     socket.once("close", () => this.#sockets.delete(socket));
   }

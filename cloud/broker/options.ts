@@ -11,8 +11,8 @@ export interface BrokerLimits extends AccessLimits {
   readonly ratePerClient: number;
   readonly connectionsPerAddress: number;
   readonly connections: number;
-  /** Connections that have not sent their CONNECT yet. */
-  readonly strangers: number;
+  /** What connections that have not sent their CONNECT yet may make us hold, in all. */
+  readonly strangerBytes: number;
   /** Persistent sessions kept. */
   readonly sessions: number;
   /** Messages that one client may have unacknowledged. */

@@ -49,15 +49,11 @@ export function loadCloudConfig(
 }
 
 function checkAcross(toml: CloudToml, report: Report): void {
-  for (const transport of ["ws", "wss"] as const) {
-    if (toml.listen[transport] > 0) {
-      const message = "this release does not listen on WebSocket; expected 0, or no such line";
-      report.wrong([`listen.${transport}`], message);
+  for (const transport of ["mqtts", "wss"] as const) {
+    if (toml.listen[transport] > 0 && !(toml.tls.cert_file && toml.tls.key_file)) {
+      const message = "it needs a certificate; expected tls.cert_file and tls.key_file too";
+      report.wrong([`listen.${transport}`, "tls.cert_file", "tls.key_file"], message);
     }
-  }
-  if (toml.listen.mqtts > 0 && !(toml.tls.cert_file && toml.tls.key_file)) {
-    const message = "it needs a certificate; expected tls.cert_file and tls.key_file too";
-    report.wrong(["listen.mqtts", "tls.cert_file", "tls.key_file"], message);
   }
   for (const [i, account] of toml.accounts.entries()) {
     if (!account.secret) {
@@ -85,11 +81,13 @@ function toOptions(toml: CloudToml, files: Files): CloudOptions {
   };
 }
 
-function toListen({ host, mqtt, mqtts, http }: CloudToml["listen"]): CloudListen {
+function toListen({ host, mqtt, mqtts, ws, wss, http }: CloudToml["listen"]): CloudListen {
   return {
     host,
     ...(mqtt > 0 && { mqtt: { port: mqtt } }),
     ...(mqtts > 0 && { mqtts: { port: mqtts } }),
+    ...(ws > 0 && { ws: { port: ws } }),
+    ...(wss > 0 && { wss: { port: wss } }),
     ...(http > 0 && { http: { port: http } }),
   };
 }

@@ -39,12 +39,14 @@ export interface CloudListen {
   readonly host: string;
   readonly mqtt?: { readonly port: number };
   readonly mqtts?: { readonly port: number };
+  readonly ws?: { readonly port: number };
+  readonly wss?: { readonly port: number };
   readonly http?: { readonly port: number };
 }
 
 export interface CloudOptions {
   readonly listen: CloudListen;
-  /** PEM; needed for `mqtts`. */
+  /** PEM; needed for `mqtts` and `wss`. */
   readonly tls?: { readonly cert: string; readonly key: string };
   readonly directory: Directory;
   readonly limits?: Partial<CloudLimits>;
@@ -63,6 +65,8 @@ export interface CloudDeps {
 export interface CloudAddresses {
   readonly mqtt?: Address;
   readonly mqtts?: Address;
+  readonly ws?: Address;
+  readonly wss?: Address;
   readonly http?: Address;
 }
 
@@ -85,7 +89,7 @@ const defaultLimits: CloudLimits = {
   ratePerClient: 0,
   connectionsPerAddress: 10_000,
   connections: 20_000,
-  strangers: 5_000,
+  strangerBytes: 81_920_000,
   sessions: 100_000,
   inFlight: 1_000,
   liveMessages: 10_000,
@@ -102,6 +106,9 @@ export const defaultTimings: CloudTimings = {
   offlineRetentionMs: 259_200_000,
 };
 
+/** Room of a WebSocket message beside one payload: the packet's head, or other packets. */
+const MESSAGE_HEAD_BYTES = 16_384;
+
 export class Cloud implements Component {
   readonly name = "cloud";
   readonly #options: CloudOptions;
@@ -109,6 +116,7 @@ export class Cloud implements Component {
   readonly #storage: CloudStorage;
   readonly #broker: Broker;
   readonly #limits: CloudLimits;
+  readonly #timings: CloudTimings;
   readonly #clock: Clock;
   #listeners: Listener[] = [];
   #http: HttpSide | undefined;
@@ -120,6 +128,7 @@ export class Cloud implements Component {
     const timings = { ...defaultTimings, ...options.timings };
     this.#options = options;
     this.#limits = limits;
+    this.#timings = timings;
     this.#clock = deps.clock;
     this.#log = deps.log.child("cloud");
     this.#storage = new CloudStorage(
@@ -194,10 +203,12 @@ export class Cloud implements Component {
   }
 
   async #listen(): Promise<CloudAddresses> {
-    const { listen, tls, directory } = this.#options;
-    const addresses: { mqtt?: Address; mqtts?: Address; http?: Address } = {};
-    if (listen.mqtt) addresses.mqtt = await this.#listenMqtt(listen.mqtt.port, undefined);
-    if (listen.mqtts) addresses.mqtts = await this.#listenMqtt(listen.mqtts.port, tls);
+    const { listen, directory } = this.#options;
+    const addresses: { -readonly [Name in keyof CloudAddresses]: Address } = {};
+    for (const transport of ["mqtt", "mqtts", "ws", "wss"] as const) {
+      const port = listen[transport]?.port;
+      if (port !== undefined) addresses[transport] = await this.#listenMqtt(transport, port);
+    }
     if (listen.http) {
       const route = statusRoute({
         directory: () => directory,
@@ -214,13 +225,21 @@ export class Cloud implements Component {
     return addresses;
   }
 
-  async #listenMqtt(
-    port: number,
-    tls: { readonly cert: string; readonly key: string } | undefined,
-  ): Promise<Address> {
+  async #listenMqtt(transport: "mqtt" | "mqtts" | "ws" | "wss", port: number): Promise<Address> {
+    const { listen, tls } = this.#options;
+    const { connections, payloadBytes } = this.#limits;
+    const isWebSocket = transport === "ws" || transport === "wss";
+    const maxMessageBytes = isWebSocket ? payloadBytes + MESSAGE_HEAD_BYTES : undefined;
     const listener = new Listener(
-      { host: this.#options.listen.host, port, tls, maxConnections: this.#limits.connections },
-      { accept: (stream, address) => this.#broker.accept(stream, address) },
+      {
+        host: listen.host,
+        port,
+        tls: transport === "mqtts" || transport === "wss" ? tls : undefined,
+        webSocket: maxMessageBytes === undefined ? undefined : { maxMessageBytes },
+        maxConnections: connections,
+        handshakeMs: this.#timings.connectTimeoutMs,
+      },
+      { accept: (stream, address) => this.#broker.accept(stream, address, maxMessageBytes) },
     );
     this.#listeners.push(listener);
     return await listener.start();

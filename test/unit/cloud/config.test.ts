@@ -27,6 +27,7 @@ describe("cloud.toml", () => {
 ${account}
 [listen]
 mqtt = 1883
+ws = 8083
 http = 0
 [instance]
 id = "mqtt-x"
@@ -39,7 +40,7 @@ subscriptions = 3
 [timings]
 timestamp_window_ms = 7
 `);
-    expect(options.listen).toEqual({ host: "127.0.0.1", mqtt: { port: 1883 } });
+    expect(options.listen).toEqual({ host: "127.0.0.1", mqtt: { port: 1883 }, ws: { port: 8083 } });
     expect(options.directory).toEqual({
       accounts: new Map([["AK", "SK"]]),
       instanceId: "mqtt-x",
@@ -58,7 +59,11 @@ timestamp_window_ms = 7
 
   it.each([
     ["an unknown key", "[listen]\nmqtts_port = 1", /cloud\.toml:2: listen\.mqtts_port/],
-    ["WebSocket, which is not offered yet", "[listen]\nws = 8083", /cloud\.toml:2: listen\.ws/],
+    [
+      "WebSocket over TLS without a certificate",
+      "[listen]\nwss = 8084",
+      /cloud\.toml:2: listen\.wss/,
+    ],
     ["TLS without a certificate", "[listen]\nmqtts = 8883", /tls\.cert_file/],
     [
       "a group id of another form",
