@@ -111,7 +111,7 @@ export class HttpSide {
     if (!route) return first.wrongMethod;
     const body = await readBody(request);
     if (!body) return failure(413, "payload_too_large", `A body has at most ${BODY_BYTES} bytes.`);
-    return route.handle({ parameters: queryOf(request), body });
+    return route.handle({ parameters: queryOf(request), headers: request.headers, body });
   }
 }
 

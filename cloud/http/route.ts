@@ -1,8 +1,10 @@
+import type { IncomingHttpHeaders } from "node:http";
 import type { JsonValue } from "../../agent/core/json.ts";
 
 export interface HttpRequest {
   /** All values of each query parameter, URL-decoded. Undefined when the query is malformed. */
   readonly parameters: ReadonlyMap<string, readonly string[]> | undefined;
+  readonly headers: IncomingHttpHeaders;
   readonly body: Buffer;
 }
 
