@@ -18,7 +18,17 @@ const systemPackages: readonly SystemPackage[] = [
     file: "/usr/lib/python3/dist-packages/paho/mqtt/client.py",
     usedFor: "a stranger's client against our service",
   },
-  { name: "gcc", file: "/usr/bin/gcc", usedFor: "real power cuts" },
+  {
+    name: "libpaho-mqtt-dev",
+    file: "/usr/include/MQTTClient.h",
+    usedFor: "Paho C against our service",
+  },
+  {
+    name: "mosquitto-clients",
+    file: "/usr/bin/mosquitto_pub",
+    usedFor: "mosquitto_pub and mosquitto_sub against our service",
+  },
+  { name: "gcc", file: "/usr/bin/gcc", usedFor: "real power cuts, Paho C" },
   { name: "libc6-dev", file: "/usr/include/stdio.h", usedFor: "real power cuts" },
   { name: "pkg-config", file: "/usr/bin/pkg-config", usedFor: "real power cuts" },
   { name: "libfuse3-dev", file: "/usr/include/fuse3/fuse.h", usedFor: "real power cuts" },

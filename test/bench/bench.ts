@@ -7,7 +7,9 @@
  *
  * A, B, D: 100,000 messages accepted offline by 2,048 callers, then drained over one connection. C:
  * 1,000 messages a second online. F, G: 1,000,000 queued, with the V8 flags that ship. E is counted
- * by tests (test/integration/outbox, test/simulation, test/system), not here.
+ * by tests (test/integration/outbox, test/simulation, test/system), not here. H: the local service
+ * beside others, 2,000 devices connected: memory of a connection, P2P at 1,000 a second and as fast
+ * as it goes.
  */
 import { execFileSync } from "node:child_process";
 import { writeFileSync } from "node:fs";
@@ -32,11 +34,13 @@ import {
 } from "./jobs.ts";
 import { median } from "./measure.ts";
 import type { PayloadKind } from "./payloads.ts";
+import { type ServiceLife, serviceLife } from "./service-jobs.ts";
+import { aedesService, holdfastService, mosquittoService } from "./services.ts";
 import { type Row, renderRows, renderTable, row } from "./table.ts";
 
 const { values: flags } = parseArgs({
   options: {
-    only: { type: "string", default: "A,B,C,D,F,G" },
+    only: { type: "string", default: "A,B,C,D,F,G,H" },
     rounds: { type: "string", default: "5" },
     json: { type: "string" },
     dir: { type: "string", default: tmpdir() },
@@ -44,7 +48,7 @@ const { values: flags } = parseArgs({
     messages: { type: "string", default: "100000" },
     queued: { type: "string", default: "1000000" },
     payloads: { type: "string", default: "random,json" },
-    contenders: { type: "string", default: "holdfast,mosquitto,mqtt.js" },
+    contenders: { type: "string", default: "holdfast,mosquitto,mqtt.js,aedes" },
   },
 });
 const only = new Set(flags.only.toUpperCase().split(","));
@@ -65,6 +69,7 @@ if (wanted("A", "B", "D")) await offlineJobs();
 if (wanted("A")) await slowSyncJob();
 if (wanted("C")) await steadyJob();
 if (wanted("F", "G")) await millionJob();
+if (wanted("H")) await serviceJob();
 say(`\n${renderRows(rows)}`);
 if (flags.json !== undefined) {
   const at = new Date().toISOString();
@@ -208,10 +213,45 @@ async function millionJob(): Promise<void> {
   rows.push(row("G: store 10 s after a drain, % of peak", percent, "at most", [5, undefined]));
 }
 
+async function serviceJob(): Promise<void> {
+  const order = { devices: 2_000, seconds: 10, flood: 100_000 };
+  // A persistent sender's P2P is on disk before its PUBACK: nobody else here keeps it so.
+  const kept = { ...holdfastService, name: "holdfast cloud, kept on disk" };
+  const services = [holdfastService, kept, aedesService, mosquittoService];
+  const lives = await inTurn(services, (service) =>
+    serviceLife(flags.dir, service, { ...order, kept: service === kept }),
+  );
+  results["service"] = Object.fromEntries(lives);
+  say(`\nH: ${order.devices} devices, P2P at 1,000/s for ${order.seconds} s, medians`);
+  const of = (name: string) => (key: keyof ServiceLife) =>
+    median((lives.get(name) ?? []).map((life) => life[key]));
+  const columns = ["KB/connection", "p50 ms", "p99 ms", "flooded: delivered/s"];
+  say(
+    renderTable(
+      ["service", ...columns, "lost", "repeated"],
+      [...lives.keys()].map((name) => {
+        const figure = of(name);
+        return [
+          ...[name, figure("connectionKb").toFixed(1), figure("p50Ms").toFixed(2)],
+          ...[figure("p99Ms").toFixed(1), figure("deliveredPerSecond").toFixed(0)],
+          ...[figure("lost").toFixed(0), figure("repeated").toFixed(0)],
+        ];
+      }),
+    ),
+  );
+  const [mine, other] = [of(holdfastService.name), of(aedesService.name)];
+  const ratio = mine("connectionKb") / other("connectionKb");
+  rows.push(row("H: memory of a connection, to aedes", ratio, "at most", [1.5, undefined]));
+  const slow = mine("p99Ms") / other("p99Ms");
+  rows.push(row("H: p99 of P2P, to aedes", slow, "at most", undefined));
+  const fast = mine("deliveredPerSecond") / other("deliveredPerSecond");
+  rows.push(row("H: P2P as fast as it goes, to aedes", fast, "at least", undefined));
+}
+
 /** All contenders in each round, so that what else the machine does falls on all of them. */
-async function inTurn<T>(
-  contenders: readonly Contender[],
-  job: (contender: Contender) => Promise<T>,
+async function inTurn<C extends Pick<Contender, "name" | "missing">, T>(
+  contenders: readonly C[],
+  job: (contender: C) => Promise<T>,
 ): Promise<Map<string, T[]>> {
   const all = new Map<string, T[]>();
   const asked = flags.contenders.split(",");
