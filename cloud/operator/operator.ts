@@ -36,6 +36,12 @@ export { Commander, type CommanderDeps } from "./commander.ts";
 export { commanderFolders, loadCommanderConfig } from "./commander-config.ts";
 export type { Link } from "./link.ts";
 export type { Presence } from "./presence.ts";
+export {
+  type Judgement,
+  type PresenceEvent,
+  PresenceJudge,
+  readPresenceEvent,
+} from "./presence-judge.ts";
 export { systemProcesses } from "./process-identity.ts";
 export { type Run, runState } from "./run.ts";
 export { RunStore } from "./run-store.ts";
