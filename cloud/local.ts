@@ -37,7 +37,8 @@ export class LocalCloud implements Component {
       { dir: options.dataDir },
       { openDatabase: openLevel, random, log },
     );
-    this.#cloud = new Cloud(options.service, { ...deps, store: this.#store });
+    const wasRepaired = (): boolean => this.#store.salvage !== undefined;
+    this.#cloud = new Cloud(options.service, { ...deps, store: this.#store, wasRepaired });
   }
 
   /** Throws `store_locked` when another process serves from this folder. */

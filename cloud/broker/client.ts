@@ -195,8 +195,9 @@ export class Client implements Online {
       return;
     }
     const { limits, timings, deadlines, stats } = this.#context;
+    const keepAliveMs = Math.min(packet.keepAliveS, KEEP_ALIVE_MAX_S) * 1_000;
     this.#delivery = new Delivery(
-      { clientId: packet.clientId, limits, timings },
+      { clientId: packet.clientId, limits, timings, keepAliveMs: keepAliveMs || Infinity },
       { ...this.#context, channel: this.#channel },
     );
     if (!this.#context.sessions.open(session, this)) {
@@ -209,7 +210,7 @@ export class Client implements Online {
     this.#context.log.debug("connected", { clientId: packet.clientId, clean: packet.clean });
     deadlines.cancel(this.#deadline);
     this.#heard();
-    this.#watch(Math.min(packet.keepAliveS, KEEP_ALIVE_MAX_S) * 1_500);
+    this.#watch(keepAliveMs * 1.5);
     this.#delivery.start();
     this.#channel.release("connecting");
   }
@@ -247,6 +248,7 @@ export class Client implements Online {
     const { payload } = packet;
     if (isRepeat || decision.control) {
       this.#acknowledge(qos, packetId, undefined);
+      if (topic === "$SYS/getOfflineMsg" && !isRepeat) this.#delivery?.pull(payload);
       return;
     }
     if (qos === 0) {

@@ -3,8 +3,7 @@
  *
  * - live: what is published now goes straight out, or waits in a bounded queue while the client
  *   has as much unacknowledged as it may, or does not read.
- * - offline: what waits in the client's mailbox is pushed in batches, one each interval, whether or
- *   not the last one was acknowledged (lmq-protocol 6).
+ * - offline: what waits in the client's mailbox comes in batches (offline.ts).
  * - repeats: what is not acknowledged within the ack timeout is pushed again, marked as such
  *   [MQTT-3.3.1-1], up to the retry limit (lmq-protocol 1.4).
  *
@@ -14,10 +13,11 @@
  */
 import { BoundedQueue } from "../../agent/core/bounded-queue.ts";
 import type { Clock } from "../../agent/core/clock.ts";
-import type { CloudStorage, Qos, Taken } from "../storage/storage.ts";
+import type { CloudStorage, Qos } from "../storage/storage.ts";
 import type { Budget } from "./budget.ts";
 import type { Channel } from "./channel.ts";
 import type { Deadline, Deadlines } from "./deadlines.ts";
+import { Offline } from "./offline.ts";
 import type { BrokerLimits, BrokerStats, BrokerTimings } from "./options.ts";
 import { type AckKind, writeAck, writePublish } from "./packets.ts";
 
@@ -61,10 +61,7 @@ export class Delivery {
   #bytes = 0;
   #lastPacketId = 0;
   #retry: Deadline | undefined;
-  #batch: Deadline | undefined;
-  /** What a batch took and is reading from the disk; undefined: no batch is under way. */
-  #reading: readonly Taken[] | undefined;
-  #nextBatchMs = 0;
+  readonly #offline: Offline;
   #ended = false;
 
   constructor(
@@ -72,6 +69,8 @@ export class Delivery {
       readonly clientId: string;
       readonly limits: BrokerLimits;
       readonly timings: BrokerTimings;
+      /** The keep-alive period in milliseconds, Infinity where there is none. */
+      readonly keepAliveMs: number;
     },
     deps: DeliveryDeps,
   ) {
@@ -80,11 +79,21 @@ export class Delivery {
     this.#timings = options.timings;
     this.#deps = deps;
     this.#queue = new BoundedQueue(options.limits.liveMessages);
+    this.#offline = new Offline(options, {
+      ...deps,
+      room: () => (this.#queue.length > 0 ? 0 : this.#limits.inFlight - this.#inFlight.size),
+      push: (push) => this.push(push),
+    });
   }
 
   /** Begins with what waits in the mailbox. */
   start(): void {
-    this.#scheduleBatch();
+    this.#offline.start();
+  }
+
+  /** The payload of a publish to `$SYS/getOfflineMsg`. */
+  pull(payload: Uint8Array): void {
+    this.#offline.pull(payload);
   }
 
   /** Now, or when the client has room for it. */
@@ -126,12 +135,11 @@ export class Delivery {
     if (this.#ended) return;
     this.#ended = true;
     this.#deps.deadlines.cancel(this.#retry);
-    this.#deps.deadlines.cancel(this.#batch);
-    const { storage, stats, clock } = this.#deps;
+    const { storage, stats } = this.#deps;
     for (const { push, dueMs } of this.#inFlight.values()) {
       this.#giveBytes(push);
       if (push.seq > 0) {
-        storage.mailbox(this.#clientId).release(push.seq, push.pushes, dueMs);
+        storage.mailbox(this.#clientId)?.release(push.seq, push.pushes, dueMs);
       } else stats.dropped++;
     }
     this.#inFlight.clear();
@@ -139,11 +147,7 @@ export class Delivery {
       this.#giveBytes(push);
       this.#noRoom(push);
     }
-    // Now and not when it was read: the next connection looks once, at its start.
-    const nowMs = clock.monotonicMs();
-    for (const { seq, pushes } of this.#reading ?? []) {
-      storage.mailbox(this.#clientId).release(seq, pushes, nowMs);
-    }
+    this.#offline.end();
   }
 
   #noRoom(push: Push): void {
@@ -152,10 +156,8 @@ export class Delivery {
       return;
     }
     const { storage, clock } = this.#deps;
-    const mailbox = storage.mailbox(this.#clientId);
-    if (push.pushes === 0 && !this.#ended) mailbox.putBack(push.seq);
-    else mailbox.release(push.seq, push.pushes, clock.monotonicMs());
-    this.#scheduleBatch();
+    storage.mailbox(this.#clientId)?.release(push.seq, push.pushes, clock.monotonicMs());
+    this.#offline.schedule();
   }
 
   #hasRoom(push: Push): boolean {
@@ -234,39 +236,6 @@ export class Delivery {
   #finished(push: Push): void {
     this.#giveBytes(push);
     if (push.seq > 0) this.#deps.storage.settle(this.#clientId, push.seq);
-  }
-
-  /** Makes sure that a batch comes when the mailbox has one and the interval allows it. */
-  #scheduleBatch(): void {
-    if (this.#ended || this.#reading) return;
-    const nowMs = this.#deps.clock.monotonicMs();
-    const visibleMs = this.#deps.storage.mailbox(this.#clientId).nextVisibleMs(nowMs);
-    if (visibleMs === undefined) return;
-    const dueMs = Math.max(visibleMs, this.#nextBatchMs, nowMs);
-    if (this.#batch?.action && this.#batch.dueMs <= dueMs) return;
-    this.#deps.deadlines.cancel(this.#batch);
-    if (dueMs <= nowMs) void this.#pushBatch();
-    else this.#batch = this.#deps.deadlines.after(dueMs - nowMs, () => void this.#pushBatch());
-  }
-
-  async #pushBatch(): Promise<void> {
-    const { storage, clock } = this.#deps;
-    const nowMs = clock.monotonicMs();
-    this.#nextBatchMs = nowMs + this.#timings.offlineIntervalMs;
-    const room = this.#queue.length > 0 ? 0 : this.#limits.inFlight - this.#inFlight.size;
-    const mailbox = storage.mailbox(this.#clientId);
-    const taken = mailbox.take(Math.min(this.#timings.offlineBatch, room), nowMs);
-    this.#reading = taken;
-    const messages = await Promise.all(taken.map(({ seq }) => storage.read(this.#clientId, seq)));
-    if (this.#ended) return;
-    this.#reading = undefined;
-    for (const [i, { seq, pushes }] of taken.entries()) {
-      const message = messages[i];
-      if (!message) continue;
-      const { topic, payload } = message;
-      this.push({ topic, payload, qos: 1, seq, pushes });
-    }
-    this.#scheduleBatch();
   }
 
   #takeBytes(push: Push): boolean {

@@ -85,7 +85,7 @@ export class Router {
     if (how.kept) {
       const kept = { clientId, topic, payload, direct: how.direct, bornAt: clock.wallMs() };
       seq = storage.keep(kept, waiting.begin());
-      if (online) storage.mailbox(clientId).claim(seq, how.direct);
+      if (online) storage.mailbox(clientId)?.claim(seq);
     } else if (!online) stats.dropped++;
     online?.push({ topic, payload, qos, seq, pushes: 0 });
   }

@@ -95,7 +95,6 @@ export class Sessions {
     if (session.online !== online) return;
     session.online = undefined;
     if (session.clean && this.#sessions.get(session.clientId) === session) this.#drop(session);
-    this.#storage.releaseMailbox(session.clientId);
   }
 
   /**

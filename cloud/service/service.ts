@@ -28,6 +28,8 @@ export type { Address, BrokerStats, Tap } from "../broker/broker.ts";
 export interface CloudLimits extends BrokerLimits {
   /** Waiting messages of all clients together (lmq-protocol 1.3). */
   readonly offlinePerInstance: number;
+  /** Clients that never had a persistent session and for whom something waits. */
+  readonly unknownTargets: number;
 }
 
 export interface CloudTimings extends BrokerTimings {
@@ -57,6 +59,8 @@ export interface CloudDeps {
   readonly store: Store;
   readonly clock: Clock;
   readonly log: Logger;
+  /** Whether the store had to be repaired at its start. */
+  readonly wasRepaired?: () => boolean;
   /** Called for each PUBLISH of a client once it is accepted. */
   readonly tap?: Tap;
 }
@@ -86,6 +90,7 @@ const defaultLimits: CloudLimits = {
   clientIdMax: 64,
   timestampWindowMs: 300_000,
   offlinePerInstance: 1_000_000,
+  unknownTargets: 100_000,
   ratePerClient: 0,
   connectionsPerAddress: 10_000,
   connections: 20_000,
@@ -132,8 +137,8 @@ export class Cloud implements Component {
     this.#clock = deps.clock;
     this.#log = deps.log.child("cloud");
     this.#storage = new CloudStorage(
-      { offlinePerInstance: limits.offlinePerInstance, retentionMs: timings.offlineRetentionMs },
-      { store: deps.store, clock: deps.clock, log: this.#log },
+      { ...limits, retentionMs: timings.offlineRetentionMs },
+      { ...deps, log: this.#log },
     );
     this.#broker = new Broker(
       { limits, timings },

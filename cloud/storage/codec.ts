@@ -20,6 +20,14 @@ export interface StoredMessage {
   readonly bornAt: number;
 }
 
+/** What has to be known of a message to find it, without its payload. */
+export interface WaitingEntry {
+  readonly clientId: string;
+  readonly direct: boolean;
+  /** The age of the service when it was kept (age.ts), in milliseconds. */
+  readonly keptAtMs: number;
+}
+
 export const sessionCodec: Codec<StoredSession> = {
   encode: (session) => Buffer.from(JSON.stringify(session)),
   decode: (bytes) => {
@@ -58,6 +66,19 @@ export const messageCodec: Codec<StoredMessage> = {
       throw damaged("a message");
     }
     return { clientId, topic, direct, bornAt, payload: bytes.subarray(end) };
+  },
+};
+
+export const waitingCodec: Codec<WaitingEntry> = {
+  encode: ({ clientId, direct, keptAtMs }) =>
+    Buffer.from(JSON.stringify([clientId, direct ? 1 : 0, keptAtMs])),
+  decode: (bytes) => {
+    const value: unknown = JSON.parse(Buffer.from(bytes).toString("utf8"));
+    const [clientId, direct, keptAtMs] = Array.isArray(value) ? (value as unknown[]) : [];
+    if (typeof clientId !== "string" || typeof keptAtMs !== "number") {
+      throw damaged("what waits for a client");
+    }
+    return { clientId, direct: direct === 1, keptAtMs };
   },
 };
 

@@ -5,10 +5,27 @@ import type { Store, Write } from "../../agent/store/store.ts";
 export type Done = (error?: Error) => void;
 
 export interface CommitItem {
-  write: Write | undefined;
+  /** In one batch; undefined once cancelled. */
+  writes: readonly Write[] | undefined;
   readonly bytes: number;
   readonly done: Done | undefined;
   begun: boolean;
+}
+
+/** What a source has for one commit. */
+export interface TakenWrites {
+  readonly writes: readonly Write[];
+  /** Whether somebody waits for it to be safe. */
+  readonly sync: boolean;
+  readonly done: Done;
+}
+
+/** Asked when a commit is formed: for who makes one record of all that came meanwhile. */
+export interface CommitSource {
+  /** Undefined when there is nothing. */
+  take(): TakenWrites | undefined;
+  /** Bytes on their way to the disk. */
+  readonly pendingBytes: number;
 }
 
 /**
@@ -21,18 +38,32 @@ export class GroupCommit {
   #queued: CommitItem[] = [];
   #running: Promise<void> | undefined;
   #pendingBytes = 0;
+  readonly #sources: CommitSource[] = [];
+  #woken = false;
 
   constructor(store: Store) {
     this.#store = store;
   }
 
   get pendingBytes(): number {
-    return this.#pendingBytes;
+    let bytes = this.#pendingBytes;
+    for (const source of this.#sources) bytes += source.pendingBytes;
+    return bytes;
+  }
+
+  join(source: CommitSource): void {
+    this.#sources.push(source);
+  }
+
+  /** A source has something for the next commit. */
+  wake(): void {
+    this.#woken = true;
+    this.#running ??= this.#run();
   }
 
   /** `bytes`: what it costs until it is on disk. Without `done` nobody waits for it. */
-  add(write: Write, bytes: number, done?: Done): CommitItem {
-    const item: CommitItem = { write, bytes, done, begun: false };
+  add(writes: readonly Write[], bytes: number, done?: Done): CommitItem {
+    const item: CommitItem = { writes, bytes, done, begun: false };
     this.#queued.push(item);
     this.#pendingBytes += bytes;
     this.#running ??= this.#run();
@@ -41,8 +72,8 @@ export class GroupCommit {
 
   /** True when the write had not begun; it never will, and `done` is called as if it had. */
   cancel(item: CommitItem): boolean {
-    if (item.begun || !item.write) return false;
-    item.write = undefined;
+    if (item.begun || !item.writes) return false;
+    item.writes = undefined;
     return true;
   }
 
@@ -54,26 +85,36 @@ export class GroupCommit {
   async #run(): Promise<void> {
     // What the same chunk of input brings joins the first group.
     await Promise.resolve();
-    while (this.#queued.length > 0) {
+    while (this.#queued.length > 0 || this.#woken) {
       const group = this.#queued;
       this.#queued = [];
-      const error = await this.#commit(group);
+      this.#woken = false;
+      const taken = this.#sources.map((source) => source.take()).filter((one) => one !== undefined);
+      const error = await this.#commit(group, taken);
       for (const item of group) {
         this.#pendingBytes -= item.bytes;
         item.done?.(error);
       }
+      for (const { done } of taken) done(error);
     }
     this.#running = undefined;
   }
 
-  async #commit(group: readonly CommitItem[]): Promise<Error | undefined> {
+  async #commit(
+    group: readonly CommitItem[],
+    taken: readonly TakenWrites[],
+  ): Promise<Error | undefined> {
     const writes: Write[] = [];
     let sync = false;
     for (const item of group) {
       item.begun = true;
-      if (!item.write) continue;
-      writes.push(item.write);
+      if (!item.writes) continue;
+      writes.push(...item.writes);
       sync ||= item.done !== undefined;
+    }
+    for (const one of taken) {
+      writes.push(...one.writes);
+      sync ||= one.sync;
     }
     if (writes.length === 0) return undefined;
     try {

@@ -7,6 +7,9 @@
  *   `visibleAtMs` (lmq-protocol 6: offline only after the ack timeout)
  *
  * How often a message was pushed is known while the service runs and counts from 0 after a restart.
+ *
+ * There may be a mailbox for each of a million messages, so a waiting one costs one number, and what
+ * the others need is made when there are some.
  */
 export interface Taken {
   readonly seq: number;
@@ -21,138 +24,163 @@ interface Held {
   visibleAtMs: number;
 }
 
+/** Room that is given back only when it is worth a copy. */
+const SLACK = 64;
+
 export class Mailbox {
-  readonly #direct = new SeqQueue();
-  readonly #subscribed = new SeqQueue();
-  readonly #held = new Map<number, Held>();
+  /** Of the waiting ones 2 * seq, plus 1 for one sent directly; rising, from `#head` on. */
+  #waiting: number[] | undefined;
+  #head = 0;
+  #held: Map<number, Held> | undefined;
 
   get size(): number {
-    return this.#direct.length + this.#subscribed.length + this.#held.size;
+    return this.#waitingCount + (this.#held?.size ?? 0);
+  }
+
+  /** Messages of all states. */
+  seqs(): number[] {
+    const waiting = this.#waiting?.slice(this.#head).map(seqOf) ?? [];
+    return [...waiting, ...(this.#held?.keys() ?? [])];
   }
 
   /** Messages of all states that came through a subscription. */
   subscribedSeqs(): number[] {
-    const held = [...this.#held].filter(([, { direct }]) => !direct).map(([seq]) => seq);
-    return [...this.#subscribed.all(), ...held];
+    const waiting = this.#waiting?.slice(this.#head).filter((code) => !isDirect(code)) ?? [];
+    const held = [...(this.#held ?? [])].filter(([, { direct }]) => !direct);
+    return [...waiting.map(seqOf), ...held.map(([seq]) => seq)];
   }
 
   add(seq: number, direct: boolean): void {
-    (direct ? this.#direct : this.#subscribed).push(seq);
+    // A literal has room for one alone, where a push makes room for seventeen.
+    if (this.#waiting) this.#waiting.push(codeOf(seq, direct));
+    else this.#waiting = [codeOf(seq, direct)];
   }
 
   /** Makes one waiting message live: a connection pushes it as it arrives. */
-  claim(seq: number, direct: boolean): void {
-    if ((direct ? this.#direct : this.#subscribed).remove(seq)) {
-      this.#held.set(seq, { direct, pushes: 0, visibleAtMs: Number.POSITIVE_INFINITY });
-    }
+  claim(seq: number): void {
+    const code = this.#removeWaiting(seq);
+    if (code !== undefined) this.#hold(code);
   }
 
-  /** Makes up to `max` messages live, the oldest first. */
-  take(max: number, nowMs: number): Taken[] {
-    const cooled = [...this.#held].filter(([, held]) => held.visibleAtMs <= nowMs);
-    cooled.sort(([a], [b]) => a - b);
+  /** Makes up to `max` messages live, the oldest or the newest first. */
+  take(max: number, nowMs: number, order: "oldest" | "newest" = "oldest"): Taken[] {
+    const sign = order === "oldest" ? 1 : -1;
+    const cooled = [...(this.#held ?? [])].filter(([, held]) => held.visibleAtMs <= nowMs);
+    cooled.sort(([a], [b]) => sign * (a - b));
     const taken: Taken[] = [];
     while (taken.length < max) {
-      const cooledSeq = cooled[0]?.[0] ?? Number.POSITIVE_INFINITY;
-      const directSeq = this.#direct.head ?? Number.POSITIVE_INFINITY;
-      const subscribedSeq = this.#subscribed.head ?? Number.POSITIVE_INFINITY;
-      const seq = Math.min(cooledSeq, directSeq, subscribedSeq);
-      if (!Number.isFinite(seq)) break;
-      if (seq === cooledSeq) {
-        const [, held] = cooled.shift() as [number, Held];
+      const [cool] = cooled;
+      const code = this.#waitingCount === 0 ? undefined : this.#end(order);
+      if (cool && (code === undefined || sign * (cool[0] - seqOf(code)) < 0)) {
+        cooled.shift();
+        const [seq, held] = cool;
         held.visibleAtMs = Number.POSITIVE_INFINITY;
         taken.push({ seq, pushes: held.pushes });
-      } else {
-        this.claim(seq, seq === directSeq);
-        taken.push({ seq, pushes: 0 });
-      }
+      } else if (code !== undefined) {
+        this.claim(seqOf(code));
+        taken.push({ seq: seqOf(code), pushes: 0 });
+      } else break;
     }
     return taken;
   }
 
-  /** A live message was not pushed for want of room: it waits again, at the cost of its number. */
-  putBack(seq: number): void {
-    const held = this.#held.get(seq);
-    if (!held) return;
-    this.#held.delete(seq);
-    (held.direct ? this.#direct : this.#subscribed).insert(seq);
-  }
-
-  /** The connection that had it ended, or had no room: it may be taken again at `visibleAtMs`. */
+  /**
+   * The connection that had it ended, or had no room: it may be taken again at `visibleAtMs`. One
+   * that was never pushed waits at once, at the cost of its number.
+   */
   release(seq: number, pushes: number, visibleAtMs: number): void {
-    const held = this.#held.get(seq);
+    const held = this.#held?.get(seq);
     if (!held) return;
+    if (pushes === 0) {
+      this.#held?.delete(seq);
+      this.#insert(codeOf(seq, held.direct));
+      return;
+    }
     held.pushes = pushes;
     held.visibleAtMs = visibleAtMs;
   }
 
   /** False when it is not here. */
   remove(seq: number): boolean {
-    return this.#held.delete(seq) || this.#direct.remove(seq) || this.#subscribed.remove(seq);
+    return (this.#held?.delete(seq) ?? false) || this.#removeWaiting(seq) !== undefined;
   }
 
   /** When the next message may be taken; undefined when none ever without a release. */
   nextVisibleMs(nowMs: number): number | undefined {
-    if (this.#direct.length + this.#subscribed.length > 0) return nowMs;
+    if (this.#waitingCount > 0) return nowMs;
     let next = Number.POSITIVE_INFINITY;
-    for (const { visibleAtMs } of this.#held.values()) next = Math.min(next, visibleAtMs);
+    for (const { visibleAtMs } of this.#held?.values() ?? []) next = Math.min(next, visibleAtMs);
     return Number.isFinite(next) ? next : undefined;
   }
-}
 
-/** Rising numbers, nearly always taken at the head or just added at the end. */
-class SeqQueue {
-  #items: number[] = [];
-  #head = 0;
-
-  get length(): number {
-    return this.#items.length - this.#head;
+  get #waitingCount(): number {
+    return (this.#waiting?.length ?? 0) - this.#head;
   }
 
-  get head(): number | undefined {
-    return this.#items[this.#head];
+  #end(order: "oldest" | "newest"): number | undefined {
+    return order === "oldest" ? this.#waiting?.[this.#head] : this.#waiting?.at(-1);
   }
 
-  push(seq: number): void {
-    this.#items.push(seq);
+  #hold(code: number): void {
+    this.#held ??= new Map();
+    const visibleAtMs = Number.POSITIVE_INFINITY;
+    this.#held.set(seqOf(code), { direct: isDirect(code), pushes: 0, visibleAtMs });
   }
 
-  /** Where its number belongs: nearly always at the end, or where it was just taken. */
-  insert(seq: number): void {
-    const at = this.#find(seq);
-    if (at === this.#items.length) this.#items.push(seq);
-    else if (at === this.#head && at > 0) this.#items[--this.#head] = seq;
-    else this.#items.splice(at, 0, seq);
-  }
-
-  all(): number[] {
-    return this.#items.slice(this.#head);
-  }
-
-  remove(seq: number): boolean {
-    if (seq === this.#items[this.#head]) {
-      this.#head++;
-      if (this.#head > 64 && this.#head * 2 > this.#items.length) {
-        this.#items = this.#items.slice(this.#head);
-        this.#head = 0;
-      }
-      return true;
+  /** Where its number belongs: nearly always at an end, or where it was just taken. */
+  #insert(code: number): void {
+    if (!this.#waiting) {
+      this.#waiting = [code];
+      return;
     }
-    const at = this.#find(seq);
-    if (this.#items[at] !== seq) return false;
-    this.#items.splice(at, 1);
-    return true;
+    const at = this.#find(seqOf(code));
+    if (at === this.#waiting.length) this.#waiting.push(code);
+    else if (at === this.#head && at > 0) this.#waiting[--this.#head] = code;
+    else this.#waiting.splice(at, 0, code);
   }
 
-  /** Where `seq` is or would be. */
+  #removeWaiting(seq: number): number | undefined {
+    const waiting = this.#waiting;
+    if (!waiting) return undefined;
+    const at = this.#find(seq);
+    const code = waiting[at];
+    if (code === undefined || seqOf(code) !== seq) return undefined;
+    if (at === waiting.length - 1) waiting.pop();
+    else if (at === this.#head) this.#head++;
+    else waiting.splice(at, 1);
+    if (this.#waitingCount === 0) {
+      this.#waiting = undefined;
+      this.#head = 0;
+    } else if (this.#head > SLACK && this.#head * 2 > waiting.length) {
+      this.#waiting = waiting.slice(this.#head);
+      this.#head = 0;
+    }
+    return code;
+  }
+
+  /** Where `seq` is or would be among the waiting ones. */
   #find(seq: number): number {
+    const waiting = this.#waiting ?? [];
+    if (seqOf(waiting[this.#head] ?? 0) === seq) return this.#head;
     let low = this.#head;
-    let high = this.#items.length;
+    let high = waiting.length;
     while (low < high) {
       const middle = (low + high) >>> 1;
-      if ((this.#items[middle] as number) < seq) low = middle + 1;
+      if (seqOf(waiting[middle] as number) < seq) low = middle + 1;
       else high = middle;
     }
     return low;
   }
+}
+
+function codeOf(seq: number, direct: boolean): number {
+  return 2 * seq + (direct ? 1 : 0);
+}
+
+function seqOf(code: number): number {
+  return Math.floor(code / 2);
+}
+
+function isDirect(code: number): boolean {
+  return code % 2 === 1;
 }

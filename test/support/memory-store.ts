@@ -164,6 +164,7 @@ export class MemoryStore implements Store {
     for (const write of writes) {
       const plain = "numbered" in write ? this.#number(write) : write;
       change(this.#live, plain);
+      this.#damaged.delete(`${plain.table}\0${plain.key}`);
       this.#sinceSync.push(plain);
     }
   }

@@ -18,10 +18,10 @@ describe("what was taken and not pushed", () => {
   it("waits again in its place, whichever it was", () => {
     const mailbox = filled(200);
     const taken = mailbox.take(150, 0).map(({ seq }) => seq);
-    for (const seq of [...taken].reverse()) mailbox.putBack(seq);
+    for (const seq of [...taken].reverse()) mailbox.release(seq, 0, 0);
     mailbox.add(201, false);
-    mailbox.claim(201, false);
-    mailbox.putBack(201);
+    mailbox.claim(201);
+    mailbox.release(201, 0, 0);
     expect(mailbox.size).toBe(201);
     expect(mailbox.take(1_000, 0)).toEqual(
       Array.from({ length: 201 }, (_, i) => ({ seq: i + 1, pushes: 0 })),
@@ -32,7 +32,7 @@ describe("what was taken and not pushed", () => {
     const mailbox = filled(1);
     mailbox.take(1, 0);
     mailbox.remove(1);
-    mailbox.putBack(1);
+    mailbox.release(1, 0, 0);
     expect(mailbox.size).toBe(0);
   });
 });
