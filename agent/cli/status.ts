@@ -76,7 +76,8 @@ function factsOf(report: StatusReport, nowMs: number, style: Styler): [string, s
       `${style(store.state === "open" ? "green" : "red", printable(store.state))}, ` +
         `${bytesText(store.bytes)} of ${bytesText(store.quotaBytes)}` +
         (store.salvages > 0 ? `, saved from damage ${store.salvages} times` : "") +
-        (store.aside === null ? "" : `, ${printable(store.aside)} set aside`),
+        (store.aside === null ? "" : `, ${printable(store.aside)} set aside`) +
+        (store.trouble === null ? "" : `\n${style("yellow", printable(store.trouble))}`),
     ],
     [
       "commands",

@@ -53,6 +53,8 @@ type Known =
   | { readonly state: "unavailable" };
 
 const FIRST_RETRY_MS = 1_000;
+/** A command is what an operator mends a full device with. */
+const MOST_IMPORTANT = 1;
 
 export class Admission {
   readonly #options: CommandsOptions;
@@ -159,7 +161,7 @@ export class Admission {
     const { store, journal, queues, counts, log } = this.#deps;
     try {
       const writes = tickets.flatMap(({ entry }) => journal.admission(entry));
-      await store.commit(writes, { sync: true, grows: true });
+      await store.commit(writes, { sync: true, grows: MOST_IMPORTANT });
     } catch (error) {
       if (!isHoldfastError(error)) throw error;
       log.warn("commands not admitted", { count: tickets.length, code: error.code });

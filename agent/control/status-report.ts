@@ -37,6 +37,8 @@ export interface StatusReport {
     readonly salvages: number;
     /** The folder in the state folder with the last damaged database; null: there is none. */
     readonly aside: string | null;
+    /** Why it takes no writes, or not all of them, and what to do; null: it takes all. */
+    readonly trouble: string | null;
   };
   readonly commands: {
     readonly queued: number;

@@ -4,7 +4,7 @@ import { limits } from "../core/limits.ts";
 import { LinkedAbort } from "../core/linked-abort.ts";
 import type { Logger } from "../core/log.ts";
 import { Wakeup } from "../core/wakeup.ts";
-import type { Store, Write } from "../store/store.ts";
+import { isImportant, type Store, type Write } from "../store/store.ts";
 import { Deque } from "./deque.ts";
 import { answer, type Entry, type StoredRecord } from "./entry.ts";
 import type { Lane } from "./lane.ts";
@@ -66,6 +66,8 @@ export class Committer {
   #settling = 0;
   /** Messages of records being written that were settled meanwhile. */
   #early = 0;
+  /** Important messages whose commit failed once. */
+  readonly #secondTry = new Set<Entry>();
   #failing = false;
   #lettingGo = false;
   #firstSettledMs = 0;
@@ -235,11 +237,10 @@ export class Committer {
     const { store, records, notes } = this.#deps;
     const now = this.#deps.clock.monotonicMs();
     const settling = this.#settlementsDueMs() <= now || this.#lettingGo;
-    let group = this.#dueEntries(now);
-    if (group.length > 0 && store.short === true) {
+    const { group, noRoom } = this.#dueEntries(now, store.shortFrom ?? Number.POSITIVE_INFINITY);
+    if (noRoom.length > 0) {
       // The drain goes on: what was settled is written all the same.
-      this.#failed(group, new HoldfastError("store_not_writable", "There is no room for more."));
-      group = [];
+      this.#failed(noRoom, noRoomError());
     }
     if (settling) this.#collectSettlements();
     const made = pack(group).map((entries) =>
@@ -260,6 +261,7 @@ export class Committer {
     this.#failing = false;
     this.#settling = 0;
     this.#early = 0; // From here on each counts as a settlement.
+    this.#secondTry.clear();
     this.persisted += group.length;
     for (const entry of group) {
       this.unsafeBytes -= entry.packet.length;
@@ -269,22 +271,27 @@ export class Committer {
     if (settling) this.#deps.onNoted();
   }
 
-  #dueEntries(now: number): Entry[] {
+  /** Those of lanes from the priority `shortFrom` on have no room, and take none from the others. */
+  #dueEntries(now: number, shortFrom: number): { group: Entry[]; noRoom: Entry[] } {
     const delay = this.#delayMs();
     const group: Entry[] = [];
+    const noRoom: Entry[] = [];
     let bytes = 0;
     while (group.length < GROUP_MESSAGES && bytes < GROUP_BYTES) {
       const head = this.#pending.peek();
       if (!head) break;
       if (head.place === "fresh") {
         if (head.acceptedAt.monotonicMs + delay > now) break;
-        head.place = "writing";
-        group.push(head);
-        bytes += head.packet.length;
+        if (head.lane.options.priority >= shortFrom) noRoom.push(head);
+        else {
+          head.place = "writing";
+          group.push(head);
+          bytes += head.packet.length;
+        }
       }
       this.#pending.shift();
     }
-    return group;
+    return { group, noRoom };
   }
 
   #collectSettlements(): void {
@@ -331,11 +338,30 @@ export class Committer {
     const again: Entry[] = [];
     for (const entry of group) {
       if (entry.place === "writing") entry.place = "fresh";
-      if (this.#deps.onRefused(entry, error) === "wait") again.push(entry);
-      else this.unsafeBytes -= entry.packet.length;
+      if (this.#isTriedAgain(entry, error) || this.#deps.onRefused(entry, error) === "wait") {
+        again.push(entry);
+      } else this.unsafeBytes -= entry.packet.length;
     }
     this.#pending.unshift(again);
   }
+
+  /**
+   * Important content is tried once more, at once and without what is ordinary: by then the store has
+   * been opened again, and a full disk has the room of the ballast.
+   */
+  #isTriedAgain(entry: Entry, { details }: HoldfastError): boolean {
+    if (entry.place !== "fresh" || !isImportant(entry.lane.options.priority)) return false;
+    if (details["short"] === true) return false;
+    if (this.#secondTry.delete(entry)) return false;
+    this.#secondTry.add(entry);
+    this.#notBeforeMs = this.#deps.clock.monotonicMs();
+    return true;
+  }
+}
+
+function noRoomError(): HoldfastError {
+  const message = "There is no room for more on the disk.";
+  return new HoldfastError("store_not_writable", message, { details: { short: true } });
 }
 
 /** Groups of messages that share a record: one lane, one section, in order, bounded. */

@@ -16,7 +16,7 @@ import { encodePublish } from "../core/publish-packet.ts";
 import type { Random } from "../core/random.ts";
 import { ulid } from "../core/random.ts";
 import { Wakeup } from "../core/wakeup.ts";
-import type { Store, VolatileLog, Write } from "../store/store.ts";
+import { isImportant, type Store, type VolatileLog, type Write } from "../store/store.ts";
 import { emptyBatch, toBatch } from "./batch.ts";
 import { cloudEventSource, encodeCloudEvent } from "./cloudevents.ts";
 import { Committer } from "./committer.ts";
@@ -76,6 +76,8 @@ export interface OutboxDeps {
 
 /** Messages held in memory because neither disk nor service has them; then `too_many`. */
 const UNSAFE_BYTES = 32 * 1024 * 1024;
+/** What ordinary messages may have of it, so that they never keep out an alarm or a reply. */
+const UNSAFE_ORDINARY_BYTES = 28 * 1024 * 1024;
 /** Between two attempts to read a backlog that the disk does not give. */
 const READ_RETRY_MS = 1_000;
 /** Looks at the disk for messages that lived too long, each time and for each lane. */
@@ -105,6 +107,8 @@ export class DurableOutbox implements Outbox, Component {
   readonly #reservations = new Set<Reservation>();
   readonly #inFlight = new Map<string, Map<number, Entry>>();
   #inFlightCount = 0;
+  /** Full lanes in which room is looked for. */
+  readonly #sweeping = new Set<Lane>();
   readonly #latency = new RecentLatency();
   readonly #readable = new Wakeup();
   #online = false;
@@ -199,7 +203,8 @@ export class DurableOutbox implements Outbox, Component {
     const earlier = message.producerId === undefined ? undefined : lane.earlier(message.producerId);
     if (earlier !== undefined) return earlier;
     const packet = this.#encode(lane, message);
-    if (this.#committer.unsafeBytes + packet.length > UNSAFE_BYTES) {
+    const unsafeBytes = isImportant(lane.options.priority) ? UNSAFE_BYTES : UNSAFE_ORDINARY_BYTES;
+    if (this.#committer.unsafeBytes + packet.length > unsafeBytes) {
       throw new HoldfastError("too_many", "Too many messages wait for the disk at once.");
     }
     this.#makeRoom(lane, packet.length, message.key);
@@ -218,7 +223,9 @@ export class DurableOutbox implements Outbox, Component {
   reserve(laneName: string, bytes: number): Reservation | undefined {
     const lane = this.#lanes.get(laneName);
     if (!lane || !Object.hasOwn(this.#options.lanes, laneName)) return undefined;
-    if (this.#state !== "running" || !lane.hasRoomFor(1, bytes)) return undefined;
+    if (this.#state !== "running") return undefined;
+    const hasRoom = (): boolean => lane.hasRoomFor(1, bytes);
+    if (!hasRoom() && !this.#expireForRoom(lane, hasRoom)) return undefined;
     lane.reservedMessages++;
     lane.reservedBytes += bytes;
     const reservation: Reservation = {
@@ -477,6 +484,7 @@ export class DurableOutbox implements Outbox, Component {
     };
     while (!hasRoom()) {
       if (drops && this.#dropOldest(lane, "full")) continue;
+      if (!drops && this.#expireForRoom(lane, hasRoom)) return;
       const text = `The lane ${lane.name} is full: ${lane.messages} messages, ${lane.bytes} bytes.`;
       throw new HoldfastError("lane_full", text, { details: { lane: lane.name } });
     }
@@ -616,14 +624,14 @@ export class DurableOutbox implements Outbox, Component {
    * sent. On disk the lane's lifetime decides what is looked at: messages with a shorter one of
    * their own go when they are at the head in memory, or when they are taken.
    */
-  async #sweep(lane: Lane): Promise<void> {
+  async #sweep(lane: Lane, mostReads = SWEEP_READS): Promise<void> {
     for (let reads = 0; this.#state === "running"; ) {
       const now = this.#now();
       if (lane.mustLoad) {
         const oldest = lane.stored.peek();
         const ageMs = oldest ? provenAgeMs(oldest.time, now) : 0;
         const over = lane.options.ttlMs > 0 && ageMs > lane.options.ttlMs;
-        if (!over || lane.unreadableUntilMs > now.monotonicMs || ++reads > SWEEP_READS) return;
+        if (!over || lane.unreadableUntilMs > now.monotonicMs || ++reads > mostReads) return;
         await this.#load(lane);
       } else {
         const entry = lane.peek();
@@ -632,6 +640,28 @@ export class DurableOutbox implements Outbox, Component {
         this.#drop(entry, "ttl");
       }
     }
+  }
+
+  /**
+   * A full lane that lets nothing go: what lived too long at its head makes room. What is on disk has
+   * to be read first, so that who comes next finds the room.
+   */
+  #expireForRoom(lane: Lane, hasRoom: () => boolean): boolean {
+    const now = this.#now();
+    for (let entry = lane.peek(); entry && isOver(entry, now); entry = lane.peek()) {
+      lane.shift();
+      this.#drop(entry, "ttl");
+      if (hasRoom()) return true;
+    }
+    if (lane.mustLoad && !this.#sweeping.has(lane)) {
+      this.#sweeping.add(lane);
+      this.#sweep(lane, Number.POSITIVE_INFINITY)
+        .catch((error: unknown) => {
+          this.#log.error("lane not swept", { lane: lane.name, error: describeError(error) });
+        })
+        .finally(() => this.#sweeping.delete(lane));
+    }
+    return false;
   }
 
   #hand(entries: readonly Entry[]): Batch {

@@ -92,6 +92,7 @@ export class DatabaseStore implements Store, Component {
   #marker: Marker | undefined;
   #database: KeyValue | undefined;
   #state: StoreState = "new";
+  #fault: string | undefined;
   #lastNumber = 0;
   /** Of the newest record that was given to the database, whether it took it or not. */
   #lastNumberedKey = { key: "", lastNumber: 0 };
@@ -148,6 +149,11 @@ export class DatabaseStore implements Store, Component {
     return this.#lastNumber;
   }
 
+  /** The system's code for why the disk does not take writes, as far as it is known. */
+  get fault(): string | undefined {
+    return this.#state === "open" ? undefined : this.#fault;
+  }
+
   /** How often a damaged database was dealt with in this folder. */
   get salvages(): number {
     return this.#marker?.salvages ?? 0;
@@ -182,7 +188,8 @@ export class DatabaseStore implements Store, Component {
         if (systemCode(error) === "ENOSPC") await this.#giveRoom();
         if (attempt < OPEN_ATTEMPTS) continue;
         if (this.#options.degraded !== true) throw error;
-        this.#state = systemCode(error) === "EROFS" ? "read-only" : "absent";
+        this.#fault = systemCode(error);
+        this.#state = this.#fault === "EROFS" ? "read-only" : "absent";
         this.#log.error("store not available", { error: describeError(error) });
         return;
       }
@@ -232,7 +239,7 @@ export class DatabaseStore implements Store, Component {
     if (this.#state === "absent" || this.#state === "read-only") {
       return Promise.reject(notWritable());
     }
-    if (options.grows === true && this.short) {
+    if (options.grows !== undefined && options.grows >= this.shortFrom) {
       return Promise.reject(noRoom());
     }
     return new Promise((resolve, reject) => {
@@ -241,9 +248,9 @@ export class DatabaseStore implements Store, Component {
     });
   }
 
-  /** True while what grows the database is refused: quota or floor of free space are reached. */
-  get short(): boolean {
-    return this.#space?.short ?? false;
+  /** From which priority on new content is refused: quota or floor of free space are reached. */
+  get shortFrom(): number {
+    return this.#space?.shortFrom ?? Number.POSITIVE_INFINITY;
   }
 
   /** A record with this number was found, or is known to be gone: later ones get higher numbers. */
@@ -385,7 +392,7 @@ export class DatabaseStore implements Store, Component {
 
   async #look(): Promise<Room | undefined> {
     if (this.#state !== "open" && this.#state !== "failed") return undefined;
-    const before = this.#space?.short;
+    const before = this.#space?.room?.short;
     const room = await this.#space?.look().catch((error: unknown) => {
       this.#log.debug("no figures of the disk", { error: describeError(error) });
       return undefined;
@@ -413,6 +420,8 @@ export class DatabaseStore implements Store, Component {
         assert(this.#database !== undefined, "an open store has a database");
         await this.#database.batch(operations, { sync });
       } catch (cause) {
+        // Before the next attempt, which must not spend the room of the ballast on ordinary content.
+        if (systemCode(cause) === "ENOSPC") this.#space?.refused();
         this.#doubt.add(operations);
         this.#fail(group, cause);
         continue;
@@ -487,6 +496,7 @@ export class DatabaseStore implements Store, Component {
       this.#log.error("store not writable", { error: describeError(cause) });
     }
     this.#state = "failed";
+    this.#fault = systemCode(cause);
     const error = notWritable(cause);
     for (const { reject } of group) reject(error);
   }

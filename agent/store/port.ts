@@ -47,18 +47,22 @@ export interface Table<V> {
 export interface CommitOptions {
   readonly sync: boolean;
   /**
-   * The writes bring new content: refused (`store_not_writable`, `details.short`) before the disk is
-   * really full, so that there is always room for those that end something.
+   * The writes bring new content, of this priority (1 to 9, as of a lane): refused
+   * (`store_not_writable`, `details.short`) before the disk is really full, so that there is always
+   * room for those that end something; the less important the sooner.
    */
-  readonly grows?: boolean;
+  readonly grows?: number;
 }
 
 export interface Store {
   table<V>(name: string, codec: Codec<V>): Table<V>;
   /** Throws `store_not_writable`; then nothing of these writes may be assumed on disk. */
   commit(writes: readonly Write[], options: CommitOptions): Promise<void>;
-  /** True while commits that grow the database are refused, so that there is room to end things. */
-  readonly short?: boolean;
+  /**
+   * Commits that grow the database with content of this priority, or a less important one, are
+   * refused now, so that there is room to end things; infinite or undefined: none is.
+   */
+  readonly shortFrom?: number;
   /** As far as it is known besides the records: at least so many were committed. */
   readonly lastNumber?: number;
   /** A record with this number was found, or is known to be gone: later ones get higher numbers. */

@@ -23,7 +23,7 @@
  * last damaged database, as it was found.
  *
  * Full: before the quota or the floor of free space is reached, commits that bring new content are
- * refused, the others go on (`space.ts`). A write that fails (full disk, I/O error) throws
+ * refused, ordinary content first and what is important last; the others go on (`space.ts`). A write that fails (full disk, I/O error) throws
  * `store_not_writable`; the next commit tries the disk with a file, on a full one deletes what is set
  * aside and the ballast, and opens the database again: LevelDB refuses every write after one error,
  * although the fault may be gone. Until then reading goes on.
@@ -38,4 +38,5 @@ export { DatabaseStore, type DatabaseStoreOptions } from "./database-store.ts";
 export { jsonCodec } from "./json-codec.ts";
 export { type KeyValueOpener, openLevel } from "./level.ts";
 export type { Codec, Store, Table, Write } from "./port.ts";
+export { isImportant } from "./space.ts";
 export { FileVolatileLog, type VolatileLog } from "./volatile-log.ts";

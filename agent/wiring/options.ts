@@ -17,8 +17,8 @@ import { checkPublishTopic, makeP2pTopic } from "../protocol/topics.ts";
 import type { DatabaseStoreOptions } from "../store/store.ts";
 
 const MB = 1_048_576;
-/** LevelDB needs this to be opened and to delete on a full disk. */
-const BALLAST_BYTES = 2 * MB;
+/** On a full disk LevelDB needs half of it to be opened and to delete; alarms and replies have the rest. */
+const BALLAST_BYTES = 4 * MB;
 /** LevelDB makes and deletes files all the time. */
 const KEEP_FREE_INODES = 64;
 /** Commands that may wait for their admission before the socket is paused. */

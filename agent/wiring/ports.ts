@@ -20,7 +20,7 @@ import type { Schedule } from "../schedule/schedule.ts";
 import type { ClockTruster } from "../service/service.ts";
 import type { DatabaseStore } from "../store/store.ts";
 import type { PastRuns } from "./run-record.ts";
-import { storeTrouble } from "./store-watch.ts";
+import { storeTrouble, writeTrouble } from "./store-trouble.ts";
 
 export interface Parts {
   readonly config: Config;
@@ -112,6 +112,7 @@ async function statusReport(parts: Parts): Promise<StatusReport> {
       quotaBytes: config.state.quota_mb * MB,
       salvages: store.salvages,
       aside: await store.aside(),
+      trouble: storeTrouble(store) ?? null,
     },
     commands: { queued, running, finished, rejected },
     plugins: host.list().map(({ name, version: its, isolation, state: now, restarts }) => {
@@ -121,9 +122,11 @@ async function statusReport(parts: Parts): Promise<StatusReport> {
   };
 }
 
+/** Short of room is healthy while alarms and commands are taken; the reason is told all the same. */
 function healthiness({ store }: Parts): Healthiness {
-  const trouble = storeTrouble(store.state);
-  return trouble === undefined ? { ok: true, reasons: [] } : { ok: false, reasons: [trouble] };
+  const trouble = storeTrouble(store);
+  const ok = writeTrouble(store) === undefined && store.shortFrom > 1;
+  return { ok, reasons: trouble === undefined ? [] : [trouble] };
 }
 
 async function listCommands(commands: Commands, { cursor, limit }: PageRequest): Promise<Page> {

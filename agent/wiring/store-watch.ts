@@ -4,6 +4,7 @@ import type { Logger } from "../core/log.ts";
 import type { Alarms } from "../health/health.ts";
 import type { DurableOutbox } from "../outbox/outbox.ts";
 import type { DatabaseStore } from "../store/store.ts";
+import { roomTrouble, writeTrouble } from "./store-trouble.ts";
 
 /** What the watch sees when it decides whether to compact. */
 export interface CompactionFacts {
@@ -148,15 +149,12 @@ export class StoreWatch {
   }
 
   #tell(): void {
-    const { state, salvage, short } = this.#store;
+    const { state, salvage, shortFrom } = this.#store;
     const broken = state === "failed" || state === "absent" || state === "read-only";
-    this.#set("store.not_writable", broken, "critical", storeTrouble(state) ?? "");
-    this.#set(
-      "store.no_room",
-      short,
-      "warning",
-      "The quota or the floor of free space is reached.",
-    );
+    this.#set("store.not_writable", broken, "critical", writeTrouble(this.#store) ?? "");
+    const noRoom = roomTrouble(this.#store);
+    const severity = shortFrom <= 1 ? "critical" : "warning";
+    this.#set("store.no_room", noRoom !== undefined, severity, noRoom ?? "");
     const { outcome = "", cause = "", aside = "" } = salvage ?? {};
     const told = `The database was damaged (${outcome}; the original is ${aside}): ${cause}`;
     this.#set("store.salvaged", salvage !== undefined, "warning", told);
@@ -171,12 +169,4 @@ export class StoreWatch {
     if (wrong) this.#alarms.raise(name, { severity, cause });
     else this.#alarms.clear(name);
   }
-}
-
-/** What is wrong with the store, for alarms and health; undefined: nothing. */
-export function storeTrouble(state: DatabaseStore["state"]): string | undefined {
-  if (state === "open") return undefined;
-  if (state === "read-only") return "The file system of the state folder is read-only.";
-  if (state === "absent") return "The database could not be opened at the start.";
-  return "The disk does not take writes.";
 }

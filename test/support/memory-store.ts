@@ -29,6 +29,8 @@ export class MemoryStore implements Store {
   reads = 0;
   /** How many groups with a synced commit in them were written. */
   syncs = 0;
+  /** Set: content of this priority and of less important ones finds no room. */
+  shortFrom = Number.POSITIVE_INFINITY;
   /** How many commits succeeded. */
   commits = 0;
   readonly #live: Map<string, Uint8Array>;
@@ -91,7 +93,14 @@ export class MemoryStore implements Store {
     };
   }
 
-  commit(writes: readonly Write[], options: { readonly sync: boolean }): Promise<void> {
+  commit(
+    writes: readonly Write[],
+    options: { readonly sync: boolean; readonly grows?: number },
+  ): Promise<void> {
+    if (options.grows !== undefined && options.grows >= this.shortFrom) {
+      const details = { short: true };
+      return Promise.reject(new HoldfastError("store_not_writable", "No room.", { details }));
+    }
     return new Promise((resolve, reject) => {
       this.#waiting.push({ writes, sync: options.sync, resolve, reject });
       if (!this.#writing) void this.#write();

@@ -66,7 +66,7 @@ async function rig(options: { quotaMb?: number; keepFreeMb?: number } = {}) {
   const table = store.table("a", texts);
   const put = (key: string, bytes = 10) =>
     store
-      .commit([table.put(key, "x".repeat(bytes))], { sync: true, grows: true })
+      .commit([table.put(key, "x".repeat(bytes))], { sync: true, grows: 5 })
       .then(() => "done", codeOf);
   return { dir, disk, store, table, put, ballastThere };
 }
@@ -90,7 +90,7 @@ test("on a full disk the ballast goes, what drains is written, what grows is ref
   await store.commit([table.del("1")], { sync: true });
   expect(await ballastThere()).toBe(false);
   expect(store.state).toBe("open");
-  expect(store.short).toBe(true);
+  expect(store.shortFrom).toBeLessThanOrEqual(3);
   expect(await put("3")).toBe("store_not_writable");
   await store.commit([table.put("4", "reply")], { sync: true });
   expect(await table.get("4")).toBe("reply");
@@ -98,7 +98,7 @@ test("on a full disk the ballast goes, what drains is written, what grows is ref
   disk.full = false;
   disk.free = 1_000 * MB;
   await store.look();
-  expect(store.short).toBe(false);
+  expect(store.shortFrom).toBe(Number.POSITIVE_INFINITY);
   expect(await put("5")).toBe("done");
   await store.secure();
   expect(await ballastThere()).toBe(true);
@@ -128,7 +128,7 @@ test("the quota counts everything in the folder, and is never passed", async () 
     const value = Buffer.from(random.bytes(48_000)).toString("base64");
     const table = store.table("b", texts);
     const outcome = await store
-      .commit([table.put(String(i), value)], { sync: true, grows: true })
+      .commit([table.put(String(i), value)], { sync: true, grows: 5 })
       .then(() => "done", codeOf);
     if (outcome !== "done") refused++;
   }
@@ -222,13 +222,39 @@ describe("room", () => {
   test("is made before it is short", () => {
     expect(judge(280 * MB, plenty, options, false)).toMatchObject({ overBytes: 0, short: false });
     const near = judge(290 * MB, plenty, options, false);
-    expect(near).toMatchObject({ overBytes: 2 * MB, short: false });
+    expect(near).toMatchObject({ overBytes: 10 * MB, short: false });
     expect(judge(305 * MB, plenty, options, false)).toMatchObject({ short: true });
   });
 
   test("stays short until there is a little more of it", () => {
     expect(judge(300 * MB, plenty, options, true).short).toBe(true);
-    expect(judge(295 * MB, plenty, options, true).short).toBe(false);
+    expect(judge(287 * MB, plenty, options, true).short).toBe(false);
+  });
+
+  test.each([
+    ["a quota that is near", 295, 10_000, 1e6, Number.POSITIVE_INFINITY],
+    ["a quota that is reached", 297, 10_000, 1e6, 4],
+    ["half of its reserve used", 301, 10_000, 1e6, 3],
+    ["all of its reserve used", 305, 10_000, 1e6, 1],
+    ["a floor that is reached", 0, 63, 1e6, 4],
+    ["half of what is under the floor used", 0, 30, 1e6, 3],
+    ["a full disk", 0, 1, 1e6, 1],
+    ["few inodes", 0, 10_000, 60, 4],
+    ["no inodes", 0, 10_000, 3, 1],
+  ])("%s: the least important is refused first", (_what, usedMb, freeMb, inodes, from) => {
+    const free = { bytes: freeMb * MB, inodes };
+    expect(judge(usedMb * MB, free, options, false).shortFrom).toBe(from);
+  });
+
+  test("a floor of nothing leaves a little for what is important all the same", () => {
+    const bare = { quotaBytes: 320 * MB, keepFreeBytes: 0, keepFreeInodes: 0 };
+    const at = (freeMb: number) => judge(0, { bytes: freeMb * MB, inodes: 0 }, bare, false);
+    expect([5, 3.5, 2.5, 1].map((mb) => at(mb).shortFrom)).toEqual([
+      Number.POSITIVE_INFINITY,
+      4,
+      3,
+      1,
+    ]);
   });
 
   test("a file system that does not count inodes has enough", () => {
