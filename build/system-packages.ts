@@ -28,6 +28,8 @@ const systemPackages: readonly SystemPackage[] = [
     file: "/usr/bin/mosquitto_pub",
     usedFor: "mosquitto_pub and mosquitto_sub against our service",
   },
+  { name: "libssl-dev", file: "/usr/include/openssl/hmac.h", usedFor: "Paho C's signatures" },
+  { name: "openssl", file: "/usr/bin/openssl", usedFor: "the signatures of mosquitto_pub" },
   { name: "gcc", file: "/usr/bin/gcc", usedFor: "real power cuts, Paho C" },
   { name: "libc6-dev", file: "/usr/include/stdio.h", usedFor: "real power cuts" },
   { name: "pkg-config", file: "/usr/bin/pkg-config", usedFor: "real power cuts" },

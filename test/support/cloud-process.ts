@@ -10,6 +10,8 @@ const main = fileURLToPath(new URL("../../agent/main.ts", import.meta.url));
 export interface CloudProcess {
   readonly mqttPort: number;
   readonly httpPort: number;
+  /** 0 unless `--ws-port` is given. */
+  readonly wsPort: number;
   /** Everything on stdout so far. */
   readonly output: () => string;
   /** Resolves with the exit status, or the signal that ended it. */
@@ -37,14 +39,16 @@ export async function spawnCloud(
     errors += chunk.toString();
   });
   const ended = once(child, "exit").then(([code, signal]) => (code ?? signal) as number | string);
-  const ready = await waitFor(
-    () => child.exitCode !== null || /^ready mqtt=.*:(\d+) http=.*:(\d+)$/m.exec(output),
-    { what: "the line that says ready" },
-  );
+  const ready = await waitFor(() => child.exitCode !== null || /^ready (mqtt=.*)$/m.exec(output), {
+    what: "the line that says ready",
+  });
   if (ready === true) throw new Error(`cloud ended with ${await ended}: ${errors}`);
+  const port = (name: string): number =>
+    Number(new RegExp(`\\b${name}=\\S*:(\\d+)`).exec(ready[1] ?? "")?.[1] ?? 0);
   return {
-    mqttPort: Number(ready[1]),
-    httpPort: Number(ready[2]),
+    mqttPort: port("mqtt"),
+    httpPort: port("http"),
+    wsPort: port("ws"),
     output: () => output,
     kill: (signal) => {
       child.kill(signal);
