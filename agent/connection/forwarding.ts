@@ -1,14 +1,21 @@
 import { assert } from "../core/assert.ts";
 import type { Clock } from "../core/clock.ts";
-import { type Batch, type Close, type IdRange, toRanges } from "../core/message.ts";
+import type { Batch, Close, IdRange } from "../core/message.ts";
 import { Wakeup } from "../core/wakeup.ts";
 import type { Publisher } from "./types.ts";
 
-interface InFlight {
-  readonly epoch: string;
-  readonly seq: number;
+/** A batch on the wire. */
+interface Sent {
+  readonly batch: Batch;
   readonly sentAtMs: number;
+  /** 1 for those that were acknowledged. */
+  readonly acked: Uint8Array;
+  left: number;
+  /** All before it are acknowledged: where the next acknowledgement is looked for first. */
+  next: number;
 }
+
+type Range = { -readonly [K in keyof IdRange]: IdRange[K] };
 
 /** What forwarding needs of a link. */
 export interface ForwardingLink {
@@ -22,17 +29,18 @@ export interface ForwardingLink {
  * The forwarder's way out on one connection: batches go to the wire as they are, and the packet ids
  * that come back turn into message ids.
  *
- * It holds one small entry a message in flight and at most as many ranges, so its bound is the
- * forwarder's window. It forgets nothing at the end of a connection that had come before it: the
- * acknowledgements read until then are still handed out.
+ * It holds the batches of which something is unacknowledged and at most as many ranges as messages,
+ * so its bound is the forwarder's window. Acknowledgements mostly come in the order of sending; one
+ * out of order is searched for. It forgets nothing at the end of a connection that had come before
+ * it: the acknowledgements read until then are still handed out.
  */
 export class Forwarding implements Publisher {
   readonly #link: ForwardingLink;
   readonly #clock: Clock;
-  /** By packet id, in the order of sending. */
-  readonly #inFlight = new Map<number, InFlight>();
+  /** In the order of sending; the first has something unacknowledged. */
+  readonly #sent: Sent[] = [];
   readonly #wakeup = new Wakeup();
-  #acked: IdRange[] = [];
+  #acked: Range[] = [];
   strayAcks = 0;
 
   constructor(deps: { readonly link: ForwardingLink; readonly clock: Clock }) {
@@ -47,13 +55,14 @@ export class Forwarding implements Publisher {
 
   /** When the longest waiting message was sent, monotonic milliseconds. */
   get oldestSentAtMs(): number | undefined {
-    for (const entry of this.#inFlight.values()) return entry.sentAtMs;
-    return undefined;
+    return this.#sent[0]?.sentAtMs;
   }
 
   send(batch: Batch): void {
     if (this.#link.close || batch.count === 0) return;
-    this.#note(batch);
+    const sentAtMs = this.#clock.monotonicMs();
+    const { count } = batch;
+    this.#sent.push({ batch, sentAtMs, acked: new Uint8Array(count), left: count, next: 0 });
     this.#link.write(batch.bytes);
   }
 
@@ -69,30 +78,53 @@ export class Forwarding implements Publisher {
   }
 
   acknowledged(packetIds: readonly number[]): void {
-    const found: InFlight[] = [];
+    let found = false;
     for (const packetId of packetIds) {
-      const entry = this.#inFlight.get(packetId);
-      if (entry) {
-        this.#inFlight.delete(packetId);
-        found.push(entry);
-      } else this.strayAcks++;
+      if (this.#acknowledged(packetId)) found = true;
+      else this.strayAcks++;
     }
-    if (found.length === 0) return;
-    this.#acked.push(...toRanges(found));
-    this.#wakeup.notify();
+    if (found) this.#wakeup.notify();
   }
 
-  #note(batch: Batch): void {
-    const sentAtMs = this.#clock.monotonicMs();
-    let i = 0;
-    for (const { epoch, from, to } of batch.ids) {
-      for (let seq = from; seq <= to; seq++) {
-        const at = batch.packetIdAt[i++] as number;
-        const packetId = ((batch.bytes[at] as number) << 8) | (batch.bytes[at + 1] as number);
-        assert(!this.#inFlight.has(packetId), "a packet id is used once at a time"); // [MQTT-2.3.1-2]
-        this.#inFlight.set(packetId, { epoch, seq, sentAtMs });
-      }
+  /** False for an id that is not in flight. */
+  #acknowledged(packetId: number): boolean {
+    for (const sent of this.#sent) {
+      const index = indexOf(sent, packetId);
+      if (index === undefined) continue;
+      sent.acked[index] = 1;
+      sent.left--;
+      while (sent.acked[sent.next] === 1) sent.next++;
+      this.#note(sent.batch, index);
+      if (sent.left === 0) this.#sent.splice(this.#sent.indexOf(sent), 1);
+      return true;
     }
-    assert(i === batch.count, "the ids of a batch are those of its packets");
+    return false;
   }
+
+  /** Joins the message to the range before it where it is the next one. */
+  #note({ ids }: Batch, index: number): void {
+    let base = 0;
+    for (const { epoch, from, to } of ids) {
+      const seq = from + index - base;
+      base += to - from + 1;
+      if (index >= base) continue;
+      const last = this.#acked.at(-1);
+      if (last && last.epoch === epoch && last.to + 1 === seq) last.to = seq;
+      else this.#acked.push({ epoch, from: seq, to: seq });
+      return;
+    }
+    assert(false, "the ids of a batch are those of its packets");
+  }
+}
+
+function indexOf({ batch, acked, next }: Sent, packetId: number): number | undefined {
+  for (let index = next; index < batch.count; index++) {
+    if (acked[index] === 0 && packetIdAt(batch, index) === packetId) return index;
+  }
+  return undefined;
+}
+
+function packetIdAt({ bytes, packetIdAt: at }: Batch, index: number): number {
+  const place = at[index] as number;
+  return ((bytes[place] as number) << 8) | (bytes[place + 1] as number);
 }

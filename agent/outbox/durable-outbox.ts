@@ -23,6 +23,7 @@ import { Committer } from "./committer.ts";
 import { type DrainedRange, drainedRanges } from "./drained.ts";
 import { answer, type Entry, isOver, provenAgeMs } from "./entry.ts";
 import { type GapOptions, GapReporter } from "./gap-reporter.ts";
+import { InFlight, type Settling, type Taken } from "./in-flight.ts";
 import { Lane, type LaneOptions } from "./lane.ts";
 import { RecentLatency } from "./latency.ts";
 import { placeOf, replacedBy } from "./latest.ts";
@@ -45,6 +46,7 @@ import { Quarantine } from "./quarantine.ts";
 import { idOf, type Parked } from "./quarantine-case.ts";
 import type { RecordTime } from "./record.ts";
 import { type Dropped, Records } from "./records.ts";
+import { isRunOver, packetBytes, takeSlice } from "./run.ts";
 import { type LetGo, SettleNotes } from "./settle-notes.ts";
 import { FairShare } from "./share.ts";
 
@@ -105,8 +107,7 @@ export class DurableOutbox implements Outbox, Component {
   readonly quarantine: Quarantine;
   /** Those neither used nor released. */
   readonly #reservations = new Set<Reservation>();
-  readonly #inFlight = new Map<string, Map<number, Entry>>();
-  #inFlightCount = 0;
+  readonly #inFlight = new InFlight();
   /** Full lanes in which room is looked for. */
   readonly #sweeping = new Set<Lane>();
   readonly #latency = new RecentLatency();
@@ -295,40 +296,30 @@ export class DurableOutbox implements Outbox, Component {
         await this.#readable.wait(signal);
         continue;
       }
-      const { entries, load, retryMs } = this.#collect(limit);
-      if (entries.length > 0) return this.#hand(entries);
+      const { taken, load, retryMs } = this.#collect(limit);
+      if (taken.length > 0) return this.#hand(taken);
       if (load) await this.#load(load);
       else await this.#waitForMore(Math.min(retryMs, this.#msToQuarantine(limit)), signal);
     }
   }
 
   settle(ids: readonly IdRange[]): void {
-    let sample: Entry | undefined;
-    for (const { epoch, from, to } of ids) {
-      const ofEpoch = this.#inFlight.get(epoch);
-      for (let seq = from; ofEpoch && seq <= to; seq++) {
-        const entry = ofEpoch.get(seq);
-        if (!entry) continue;
-        ofEpoch.delete(seq);
-        this.#inFlightCount--;
-        this.#settled(entry);
-        sample = entry;
-      }
-    }
+    let takenMs: number | undefined;
+    for (const range of ids) takenMs = this.#inFlight.settle(range, this.#settling) ?? takenMs;
     this.#notes.flush();
     this.#producerNotes?.flush(() => this.#rememberedIds());
-    if (sample) this.#latency.add(this.#clock.monotonicMs() - sample.takenMs);
+    if (takenMs !== undefined) this.#latency.add(this.#clock.monotonicMs() - takenMs);
   }
 
   setAside(accusation: Accusation, messages: readonly InFlightId[]): void {
     this.quarantine.accuse(
       accusation,
-      messages.map((id) => this.#landed(id)).filter((entry) => entry !== undefined),
+      messages.map((id) => this.#inFlight.remove(id)).filter((entry) => entry !== undefined),
     );
   }
 
   trialEnded(message: InFlightId, outcome: TrialOutcome): void {
-    const entry = this.#landed(message);
+    const entry = this.#inFlight.remove(message);
     if (entry) this.quarantine.trialEnded(entry, outcome);
     this.#readable.notify();
   }
@@ -364,8 +355,7 @@ export class DurableOutbox implements Outbox, Component {
 
   /** Keys of the table `outbox` that hold nothing any more. */
   drainedRanges(): readonly DrainedRange[] {
-    const inFlight = [...this.#inFlight.values()].flatMap((ofEpoch) => [...ofEpoch.values()]);
-    return drainedRanges(this.#lanes.values(), inFlight);
+    return drainedRanges(this.#lanes.values(), this.#inFlight.records());
   }
 
   /** What is to be done every few seconds: lets go of what lived too long, reports gaps. */
@@ -385,8 +375,7 @@ export class DurableOutbox implements Outbox, Component {
     const lanes: Record<string, OutboxStats["lanes"][string]> = {};
     for (const lane of this.#byPriority) {
       const { messages, bytes } = lane;
-      const oldest =
-        lane.loaded.peek()?.acceptedAt ?? lane.stored.peek()?.time ?? lane.tail.peek()?.acceptedAt;
+      const { oldest } = lane;
       const oldestAgeMs = oldest && messages > 0 ? provenAgeMs(oldest, now) : 0;
       lanes[lane.name] = {
         ...{ messages, bytes, oldestAgeMs, dropped: { ...lane.dropped } },
@@ -395,7 +384,7 @@ export class DurableOutbox implements Outbox, Component {
     }
     return {
       lanes,
-      inFlight: this.#inFlightCount,
+      inFlight: this.#inFlight.size,
       quarantined: this.quarantine.messages,
       persisted: this.#committer.persisted,
       elided: this.#elided,
@@ -571,16 +560,19 @@ export class DurableOutbox implements Outbox, Component {
    * when it is tried again.
    */
   #collect(limit: { messages: number; bytes: number }): {
-    entries: Entry[];
+    taken: Taken[];
     load?: Lane;
     retryMs: number;
   } {
-    const entries: Entry[] = [];
+    const taken: Taken[] = [];
+    let messages = 0;
     let bytes = 0;
     let retryMs = Number.POSITIVE_INFINITY;
     const now = this.#now();
     const headBytes = (lane: Lane): number | undefined => {
       if (!lane.mustLoad) {
+        const run = this.quarantine.isCalm ? lane.headRun : undefined;
+        if (run) return packetBytes(run, run.next);
         const entry = lane.peek();
         const waits = this.quarantine.isFull && entry !== undefined && this.quarantine.wants(entry);
         return waits ? undefined : entry?.packet.length;
@@ -591,26 +583,42 @@ export class DurableOutbox implements Outbox, Component {
       return undefined;
     };
     for (const share of this.#shares) {
-      while (entries.length < limit.messages) {
+      while (messages < limit.messages) {
         const lane = share.pick(headBytes);
         if (!lane) break;
-        if (lane.mustLoad) return { entries, load: lane, retryMs };
+        if (lane.mustLoad) return { taken, load: lane, retryMs };
+        const run = this.quarantine.isCalm ? lane.headRun : undefined;
+        if (run && !isRunOver(run, now)) {
+          const room = limit.bytes - bytes;
+          if (messages > 0 && packetBytes(run, run.next) > room) return { taken, retryMs };
+          const slice = takeSlice(run, {
+            messages: limit.messages - messages,
+            bytes: Math.min(room, share.allowance),
+          });
+          if (run.next === run.record.count) lane.runs.shift();
+          share.charge(slice.bytes);
+          messages += slice.count;
+          bytes += slice.bytes;
+          taken.push(slice);
+          continue;
+        }
         const entry = lane.peek() as Entry;
         if (this.quarantine.wants(entry)) {
           lane.shift();
           this.quarantine.divert(entry);
           continue;
         }
-        const full = entries.length > 0 && bytes + entry.packet.length > limit.bytes;
-        if (full) return { entries, retryMs };
+        const full = messages > 0 && bytes + entry.packet.length > limit.bytes;
+        if (full) return { taken, retryMs };
         lane.shift();
         if (this.#expired(entry, now)) continue;
         share.charge(entry.packet.length);
         bytes += entry.packet.length;
-        entries.push(entry);
+        messages++;
+        taken.push(entry);
       }
     }
-    return { entries, retryMs };
+    return { taken, retryMs };
   }
 
   #expired(entry: Entry, now: RecordTime): boolean {
@@ -634,6 +642,8 @@ export class DurableOutbox implements Outbox, Component {
         if (!over || lane.unreadableUntilMs > now.monotonicMs || ++reads > mostReads) return;
         await this.#load(lane);
       } else {
+        const run = lane.headRun;
+        if (run && !isRunOver(run, now)) return;
         const entry = lane.peek();
         if (!entry || !isOver(entry, now)) return;
         lane.shift();
@@ -664,20 +674,9 @@ export class DurableOutbox implements Outbox, Component {
     return false;
   }
 
-  #hand(entries: readonly Entry[]): Batch {
-    const takenMs = this.#clock.monotonicMs();
-    for (const entry of entries) {
-      entry.taken = true;
-      entry.takenMs = takenMs;
-      let ofEpoch = this.#inFlight.get(entry.epoch);
-      if (!ofEpoch) {
-        ofEpoch = new Map();
-        this.#inFlight.set(entry.epoch, ofEpoch);
-      }
-      ofEpoch.set(entry.seq, entry);
-      this.#inFlightCount++;
-    }
-    return toBatch(entries);
+  #hand(taken: readonly Taken[]): Batch {
+    this.#inFlight.add(taken, this.#clock.monotonicMs());
+    return toBatch(taken);
   }
 
   #load(lane: Lane): Promise<void> {
@@ -689,7 +688,8 @@ export class DurableOutbox implements Outbox, Component {
 
   async #read(lane: Lane): Promise<void> {
     try {
-      const { entries, damaged } = await this.#records.read(lane);
+      const { entries, runs, damaged } = await this.#records.read(lane);
+      for (const run of runs) lane.runs.push(run);
       for (const entry of entries) {
         lane.loaded.push(entry);
         lane.latest?.loaded(entry);
@@ -715,13 +715,6 @@ export class DurableOutbox implements Outbox, Component {
 
   #msToQuarantine({ trial = false }: TakeLimit): number {
     return Math.max(0, this.quarantine.dueMs(trial) - this.#clock.monotonicMs());
-  }
-
-  /** Out of flight, and not acknowledged. */
-  #landed({ epoch, seq }: InFlightId): Entry | undefined {
-    const entry = this.#inFlight.get(epoch)?.get(seq);
-    if (entry && this.#inFlight.get(epoch)?.delete(seq)) this.#inFlightCount--;
-    return entry;
   }
 
   /** The quarantine has it on disk: it is safe there, and not ours any more. */
@@ -796,6 +789,14 @@ export class DurableOutbox implements Outbox, Component {
     entry.held = false;
     this.#readable.notify();
   }
+
+  readonly #settling: Settling = {
+    entry: (entry) => this.#settled(entry),
+    slice: (slice, mask) => {
+      this.#records.settleSlice(slice, mask);
+      this.#committer.noteGone(slice.run.record, bits(mask));
+    },
+  };
 
   #settled(entry: Entry): void {
     answer(entry, "broker");

@@ -1,6 +1,6 @@
 import { assert } from "../core/assert.ts";
 import { limits } from "../core/limits.ts";
-import type { Batch } from "../core/message.ts";
+import type { Batch, IdRange } from "../core/message.ts";
 import { publishTopic, writePacketId } from "../core/publish-packet.ts";
 
 /** A message that was sent and is not acknowledged; its packet is a part of the batch it came in. */
@@ -21,73 +21,148 @@ export function topicOf(flight: Flight): string {
   return publishTopic(packetOf(flight));
 }
 
-/** What is in flight, in the order of sending, and which packet ids that holds. */
+/** A batch of which something is in flight. */
+interface Sent {
+  readonly batch: Batch;
+  readonly packetIds: Uint16Array;
+  /** 1 for those that are not in flight any more. */
+  readonly landed: Uint8Array;
+  left: number;
+  /** Made when somebody asks for one, and then kept: who holds one compares it. */
+  readonly flights: (Flight | undefined)[];
+}
+
+/**
+ * What is in flight, in the order of sending, and which packet ids that holds. It keeps batches,
+ * because a message of its own for each would be most of what the drain costs; a `Flight` is made
+ * only where one message is looked at.
+ */
 export class Flights {
-  readonly #byPacketId = new Map<number, Flight>();
-  /** By epoch and number: an acknowledgement names messages. */
-  readonly #byEpoch = new Map<string, Map<number, Flight>>();
+  #sent: Sent[] = [];
+  #size = 0;
+  /** 1 for the packet ids that are in flight. */
+  readonly #used = new Uint8Array(limits.forwarderPacketIds + 1);
   #lastPacketId = 0;
 
   get size(): number {
-    return this.#byPacketId.size;
+    return this.#size;
   }
 
   /** In the order of sending. */
   all(): Flight[] {
-    return [...this.#byPacketId.values()];
+    return this.#sent.flatMap((sent) => flightsOf(sent));
   }
 
   /** Gives each packet of the batch an id and writes it there. */
   add(batch: Batch): void {
-    let index = 0;
-    for (const { epoch, from, to } of batch.ids) {
-      const ofEpoch = this.#ofEpoch(epoch);
-      for (let seq = from; seq <= to; seq++, index++) {
-        const packetId = this.#nextPacketId();
-        writePacketId(batch.bytes, batch.packetIdAt[index] as number, packetId);
-        const flight = { epoch, seq, packetId, batch, index };
-        ofEpoch.set(seq, flight);
-        this.#byPacketId.set(packetId, flight);
-      }
+    const { count } = batch;
+    assert(
+      batch.ids.reduce((sum, { from, to }) => sum + to - from + 1, 0) === count,
+      "a batch names each of its packets",
+    );
+    const packetIds = new Uint16Array(count);
+    for (let index = 0; index < count; index++) {
+      const packetId = this.#nextPacketId();
+      writePacketId(batch.bytes, batch.packetIdAt[index] as number, packetId);
+      packetIds[index] = packetId;
     }
-    assert(index === batch.count, "a batch names each of its packets");
+    this.#sent.push({ batch, packetIds, landed: new Uint8Array(count), left: count, flights: [] });
   }
 
   /** Those of a batch that are in flight. */
   of(batch: Batch): Flight[] {
-    return this.all().filter((flight) => flight.batch === batch);
+    return this.#sent.filter((sent) => sent.batch === batch).flatMap((sent) => flightsOf(sent));
   }
 
-  has({ epoch, seq }: Flight): boolean {
-    return this.#byEpoch.get(epoch)?.has(seq) ?? false;
+  has({ batch, index }: Flight): boolean {
+    const sent = this.#sent.find((each) => each.batch === batch);
+    return sent !== undefined && sent.landed[index] === 0;
   }
 
-  /** It is not in flight any more; gives it if it was. */
-  land(epoch: string, seq: number): Flight | undefined {
-    const ofEpoch = this.#byEpoch.get(epoch);
-    const flight = ofEpoch?.get(seq);
-    if (!ofEpoch || !flight) return undefined;
-    this.#byPacketId.delete(flight.packetId);
-    ofEpoch.delete(seq);
-    return flight;
+  /**
+   * These are not in flight any more; gives how many were, and the last of them. `each` is told of
+   * every one, where somebody follows single messages.
+   */
+  land(
+    range: IdRange,
+    each?: (flight: Flight) => void,
+  ): { readonly count: number; readonly last: Flight | undefined } {
+    const wanted = range.to - range.from + 1;
+    let count = 0;
+    let last: Flight | undefined;
+    for (const sent of this.#sent) {
+      if (count === wanted) break;
+      let base = 0;
+      for (const { epoch, from, to } of sent.batch.ids) {
+        const end = epoch === range.epoch ? Math.min(to, range.to) : -1;
+        let latest = -1;
+        for (let seq = Math.max(from, range.from); seq <= end; seq++) {
+          const index = base + seq - from;
+          if (sent.landed[index] !== 0) continue;
+          this.#land(sent, index);
+          latest = index;
+          count++;
+          if (each) each(flightAt(sent, index));
+        }
+        if (latest >= 0) last = flightAt(sent, latest);
+        base += to - from + 1;
+      }
+    }
+    if (count > 0) this.#dropLanded();
+    return { count, last };
   }
 
-  #ofEpoch(epoch: string): Map<number, Flight> {
-    const known = this.#byEpoch.get(epoch);
-    if (known) return known;
-    // Epochs of earlier processes come one after the other, and are over when they are drained.
-    for (const [old, flights] of this.#byEpoch) if (flights.size === 0) this.#byEpoch.delete(old);
-    const started = new Map<number, Flight>();
-    this.#byEpoch.set(epoch, started);
-    return started;
+  #land(sent: Sent, index: number): void {
+    sent.landed[index] = 1;
+    sent.left--;
+    this.#size--;
+    this.#used[sent.packetIds[index] as number] = 0;
+  }
+
+  /** A batch holds its bytes: one that is through goes, also behind one that is not. */
+  #dropLanded(): void {
+    while (this.#sent[0]?.left === 0) this.#sent.shift();
+    if (this.#sent.some(({ left }) => left === 0)) {
+      this.#sent = this.#sent.filter(({ left }) => left > 0);
+    }
   }
 
   /** Ids go round; the window is far smaller than the circle, but stragglers may still hold some. */
   #nextPacketId(): number {
-    assert(this.#byPacketId.size < limits.forwarderPacketIds, "there is a free packet id");
+    assert(this.#size < limits.forwarderPacketIds, "there is a free packet id");
     do {
       this.#lastPacketId = (this.#lastPacketId % limits.forwarderPacketIds) + 1;
-    } while (this.#byPacketId.has(this.#lastPacketId)); // [MQTT-2.3.1-2]
+    } while (this.#used[this.#lastPacketId] !== 0); // [MQTT-2.3.1-2]
+    this.#used[this.#lastPacketId] = 1;
+    this.#size++;
     return this.#lastPacketId;
   }
+}
+
+function flightsOf(sent: Sent): Flight[] {
+  const flights: Flight[] = [];
+  sent.landed.forEach((landed, index) => {
+    if (landed === 0) flights.push(flightAt(sent, index));
+  });
+  return flights;
+}
+
+function flightAt(sent: Sent, index: number): Flight {
+  const known = sent.flights[index];
+  if (known) return known;
+  const { batch, packetIds } = sent;
+  const packetId = packetIds[index] as number;
+  const flight: Flight = { ...idAt(batch, index), packetId, batch, index };
+  sent.flights[index] = flight;
+  return flight;
+}
+
+/** The id of packet `index` of a batch. */
+function idAt(batch: Batch, index: number): { epoch: string; seq: number } {
+  let base = 0;
+  for (const { epoch, from, to } of batch.ids) {
+    if (index < base + to - from + 1) return { epoch, seq: from + index - base };
+    base += to - from + 1;
+  }
+  throw new RangeError("a batch names each of its packets");
 }

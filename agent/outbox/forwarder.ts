@@ -41,6 +41,9 @@ export interface ForwarderDeps {
 /** The default of the configuration. */
 const ACK_TIMEOUT_MS = 30_000;
 
+/** The window is filled in so many parts. */
+const PARTS = 3;
+
 type PackedFlight = Flight & { readonly packet: Uint8Array };
 
 /**
@@ -139,23 +142,22 @@ export class Forwarder implements Component {
 
   async #settleAcks(publisher: Publisher, signal: AbortSignal): Promise<void> {
     for await (const range of publisher.acks(signal)) {
-      let last: Flight | undefined;
-      for (let seq = range.from; seq <= range.to; seq++) {
-        const flight = this.#inFlight.land(range.epoch, seq);
-        if (!flight) continue;
-        last = flight;
-        if (!this.#investigation.isCalm) this.#investigation.landed(flight);
-        if (this.#unsent.size > 0) this.#unsent.delete(flight);
-      }
+      const follows = !this.#investigation.isCalm || this.#unsent.size > 0;
+      const { count, last } = this.#inFlight.land(range, follows ? this.#landed : undefined);
       if (last) {
         if (last === this.#trial) this.#trial = undefined;
-        const nowMs = this.#deps.clock.monotonicMs();
-        this.#investigation.wentThrough(last, range.to - range.from + 1, nowMs);
+        this.#investigation.wentThrough(last, count, this.#deps.clock.monotonicMs());
       }
       this.#deps.outbox.settle([range]);
       this.#room.notify();
     }
   }
+
+  /** One message was acknowledged while more is known of single ones than their ids. */
+  readonly #landed = (flight: Flight): void => {
+    if (!this.#investigation.isCalm) this.#investigation.landed(flight);
+    this.#unsent.delete(flight);
+  };
 
   async #sendAll(publisher: Publisher, signal: AbortSignal): Promise<void> {
     const again = this.#inFlight.all();
@@ -163,18 +165,19 @@ export class Forwarder implements Component {
       this.#log.info("sending again what was in flight", { messages: again.length });
       await this.#deps.clock.sleep(this.#investigation.probeMs, signal);
     }
-    // Two halves take turns: while one is on its way, the other is made ready.
-    const half = Math.ceil(this.#options.window / 2);
+    // Three parts take turns: one is made ready, one is on its way, one is being acknowledged. With
+    // two, the service was found waiting for us and we for it, turn about.
+    const part = Math.ceil(this.#options.window / PARTS);
     for (let next = 0; !signal.aborted; ) {
       const free = this.#investigation.window - (this.#inFlight.size - this.#unsent.size);
       if (free <= 0) {
         await this.#room.wait(signal);
       } else if (next < again.length) {
-        const part = again.slice(next, next + free);
-        next += part.length;
-        this.#resend(publisher, part);
+        const some = again.slice(next, next + free);
+        next += some.length;
+        this.#resend(publisher, some);
       } else {
-        const messages = await this.#paced(Math.min(free, half), signal);
+        const messages = await this.#paced(Math.min(free, part), signal);
         const limit = { messages, bytes: limits.batchBytes, trial: this.#investigation.isCalm };
         const batch = await this.#deps.outbox.take(limit, signal);
         if (batch.count === 0) return; // Aborted, or the outbox has stopped.
@@ -231,7 +234,8 @@ export class Forwarder implements Component {
 
   /** Not acknowledged, and yet not to be sent again. */
   #land(flight: Flight): void {
-    this.#inFlight.land(flight.epoch, flight.seq);
+    const { epoch, seq } = flight;
+    this.#inFlight.land({ epoch, from: seq, to: seq });
     this.#unsent.delete(flight);
     if (flight === this.#trial) this.#trial = undefined;
   }

@@ -3,6 +3,8 @@ import { Deque } from "./deque.ts";
 import type { Entry, StoredRecord } from "./entry.ts";
 import { isWhollyGone, LatestIndex } from "./latest.ts";
 import type { ProducerNote } from "./producer-notes.ts";
+import type { RecordTime } from "./record.ts";
+import { entriesOf, type Run } from "./run.ts";
 
 export interface LaneOptions {
   /** 1 is sent first. */
@@ -43,7 +45,9 @@ export class Lane {
 
   /** Read back from disk, next to be sent. */
   readonly loaded = new Deque<Entry>();
-  /** On disk, after `loaded`. */
+  /** Read back too, after `loaded`, and not looked at one by one. */
+  readonly runs = new Deque<Run>();
+  /** On disk, after `loaded` and `runs`. */
   readonly stored = new Deque<StoredRecord>();
   /** In memory, after `stored`; untaken or gone, never taken. */
   readonly tail = new Deque<Entry>();
@@ -92,12 +96,30 @@ export class Lane {
   get mustLoad(): boolean {
     this.#skipGone(this.loaded);
     if (this.latest) this.#skipGoneRecords();
-    return this.loaded.length === 0 && (this.stored.length > 0 || this.loading !== undefined);
+    if (this.loaded.length > 0 || this.runs.length > 0) return false;
+    return this.stored.length > 0 || this.loading !== undefined;
+  }
+
+  /** What is next, where that is a run; `peek` would take it apart. */
+  get headRun(): Run | undefined {
+    this.#skipGone(this.loaded);
+    return this.loaded.length === 0 ? this.runs.peek() : undefined;
+  }
+
+  /** When the oldest untaken message that memory or disk has was accepted. */
+  get oldest(): RecordTime | undefined {
+    const { acceptedAt } = this.loaded.peek() ?? {};
+    const { record } = this.runs.peek() ?? {};
+    return acceptedAt ?? record?.time ?? this.stored.peek()?.time ?? this.tail.peek()?.acceptedAt;
   }
 
   /** The oldest untaken message in memory, if it is next in order. */
   peek(): Entry | undefined {
     if (this.mustLoad) return undefined;
+    if (this.loaded.length === 0) {
+      const run = this.runs.shift();
+      for (const entry of run ? entriesOf(run) : []) this.loaded.push(entry);
+    }
     if (this.loaded.length > 0) return this.loaded.peek();
     this.#skipGone(this.tail);
     const head = this.tail.peek();

@@ -158,9 +158,14 @@ export class Quarantine {
     return this.#pending.length >= PENDING.messages || this.#pendingBytes >= PENDING.bytes;
   }
 
+  /** True while it wants nothing, whatever is handed out. */
+  get isCalm(): boolean {
+    return this.#blocking === 0 && !this.#mayHaveCopies;
+  }
+
   /** Whether it is to come here instead of being sent. */
   wants(entry: Entry): boolean {
-    if (this.#blocking === 0 && !this.#mayHaveCopies) return false;
+    if (this.isCalm) return false;
     if (this.#handed.size > 0 && this.#handed.has(entry)) return false;
     return this.#isCopy(entry) || this.#blockerOf(entry) !== undefined;
   }

@@ -74,6 +74,21 @@ export interface OutboxRecord extends RecordHead {
   readonly messages: readonly RecordMessage[];
 }
 
+/**
+ * A record whose messages differ in nothing but their packets and moments: consecutive, one
+ * lifetime, no keys, no producers' ids.
+ */
+export interface PlainRecord extends RecordHead {
+  readonly bytes: Buffer;
+  readonly firstSeq: number;
+  readonly ttlMs: number;
+  /** Of each message, as `RecordMessage.offsetMs`. */
+  readonly offsetsMs: readonly number[];
+  /** Where in `bytes` the packet of each begins and ends. */
+  readonly packetStarts: readonly number[];
+  readonly packetEnds: readonly number[];
+}
+
 export function encodeRecord(
   number: number,
   epoch: string,
@@ -142,6 +157,39 @@ export function decodeRecord(bytes: Uint8Array): OutboxRecord {
   const packetBytes = messages.reduce((sum, { packet }) => sum + packet.length, 0);
   if (!reader.atEnd || packetBytes !== head.packetBytes) throw damaged();
   return { ...head, messages };
+}
+
+/**
+ * As `decodeRecord`, without an object for each message; undefined for a record that is not a plain
+ * one. Throws `store_damaged`.
+ */
+export function decodePlainRecord(bytes: Uint8Array): PlainRecord | undefined {
+  const reader = new Reader(bytes);
+  const head = readHead(reader);
+  const offsetsMs: number[] = [];
+  const packetStarts: number[] = [];
+  const packetEnds: number[] = [];
+  const first = readMessageHead(reader, FIRST);
+  if (first.key !== "" || first.producerId !== "") return undefined;
+  let { offsetMs } = first;
+  let packetBytes = 0;
+  for (let i = 0; i < head.count; i++) {
+    if (i > 0) {
+      const given = reader.u8();
+      if ((given & ~GIVEN.offset) !== 0) return undefined;
+      if (given !== 0) offsetMs = reader.u32();
+    }
+    const length = reader.length();
+    const start = reader.at;
+    reader.skip(length);
+    offsetsMs.push(offsetMs);
+    packetStarts.push(start);
+    packetEnds.push(start + length);
+    packetBytes += length;
+  }
+  if (!reader.atEnd || packetBytes !== head.packetBytes) throw damaged();
+  const { seq: firstSeq, ttlMs } = first;
+  return { ...head, bytes: reader.buffer, firstSeq, ttlMs, offsetsMs, packetStarts, packetEnds };
 }
 
 type MessageHead = Omit<RecordMessage, "packet">;
@@ -249,36 +297,36 @@ class Writer {
 }
 
 class Reader {
-  readonly #buffer: Buffer;
-  #at = 0;
+  readonly buffer: Buffer;
+  at = 0;
 
   constructor(bytes: Uint8Array) {
-    this.#buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    this.buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   }
 
   get atEnd(): boolean {
-    return this.#at === this.#buffer.length;
+    return this.at === this.buffer.length;
   }
 
   u8(): number {
-    return this.#buffer.readUInt8(this.#advance(1));
+    return this.buffer.readUInt8(this.#advance(1));
   }
 
   u32(): number {
-    return this.#buffer.readUInt32BE(this.#advance(4));
+    return this.buffer.readUInt32BE(this.#advance(4));
   }
 
   u48(): number {
-    return this.#buffer.readUIntBE(this.#advance(6), 6);
+    return this.buffer.readUIntBE(this.#advance(6), 6);
   }
 
   f64(): number {
-    return this.#buffer.readDoubleBE(this.#advance(8));
+    return this.buffer.readDoubleBE(this.#advance(8));
   }
 
   ascii(length: number): string {
     const at = this.#advance(length);
-    return this.#buffer.toString("latin1", at, at + length);
+    return this.buffer.toString("latin1", at, at + length);
   }
 
   skip(length: number): void {
@@ -289,7 +337,7 @@ class Reader {
     const length = this.u8();
     if (length === 0) return "";
     const at = this.#advance(length);
-    return this.#buffer.toString("utf8", at, at + length);
+    return this.buffer.toString("utf8", at, at + length);
   }
 
   /** Of a packet: at most 28 bits. */
@@ -305,13 +353,13 @@ class Reader {
 
   bytes(length: number): Uint8Array {
     const at = this.#advance(length);
-    return this.#buffer.subarray(at, at + length);
+    return this.buffer.subarray(at, at + length);
   }
 
   #advance(length: number): number {
-    const at = this.#at;
-    if (at + length > this.#buffer.length) throw damaged();
-    this.#at += length;
+    const at = this.at;
+    if (at + length > this.buffer.length) throw damaged();
+    this.at += length;
     return at;
   }
 }

@@ -10,8 +10,15 @@ import { type Found, Listing } from "./listing.ts";
 import type { Loss } from "./losses.ts";
 import { allOf, bits } from "./masks.ts";
 import type { OutboxPage, WaitingMessage } from "./port.ts";
-import { readRecords } from "./read-records.ts";
-import { decodeRecord, encodeRecord, type OutboxRecord, type RecordMessage } from "./record.ts";
+import { type Content, readRecords } from "./read-records.ts";
+import {
+  decodeRecord,
+  encodeRecord,
+  type OutboxRecord,
+  type PlainRecord,
+  type RecordMessage,
+} from "./record.ts";
+import { entryAt, packetBytes, type Run, type Slice } from "./run.ts";
 
 const rawCodec: Codec<Uint8Array> = { encode: (value) => value, decode: (bytes) => bytes };
 /** What one look at the disk reads for a lane: so many records, or fewer when they are large. */
@@ -96,7 +103,9 @@ export class Records {
    * Reads the next records of a lane. What is damaged or missing is counted and let go; when the
    * disk cannot be read now, nothing is and it throws.
    */
-  async read(lane: Lane): Promise<{ entries: Entry[]; damaged: Dropped[] }> {
+  async read(
+    lane: Lane,
+  ): Promise<{ entries: readonly Entry[]; runs: readonly Run[]; damaged: readonly Dropped[] }> {
     const batch: StoredRecord[] = [];
     let bytes = 0;
     while (batch.length < RECORDS_PER_READ && bytes < READ_BYTES) {
@@ -106,19 +115,19 @@ export class Records {
       batch.push(record);
       bytes += record.bytes;
     }
-    let read: (OutboxRecord | undefined)[];
+    let read: (Content | undefined)[];
     try {
       read = await readRecords(this.#table, batch, this.#log);
     } catch (error) {
       lane.unshiftStored(batch);
       throw error;
     }
-    const entries: Entry[] = [];
+    const found: { stored: StoredRecord; content: Content }[] = [];
     const damaged: Dropped[] = [];
     batch.forEach((stored, i) => {
-      const record = read[i];
-      if (record) {
-        entries.push(...toEntries(stored, record));
+      const content = read[i];
+      if (content) {
+        found.push({ stored, content });
         return;
       }
       const dropped = this.dropUnheld(stored);
@@ -126,7 +135,26 @@ export class Records {
       this.#log.error("record not readable", { lane: lane.name, number: stored.number });
       damaged.push(dropped);
     });
-    return { entries, damaged };
+    const runs = lane.latest ? undefined : toRuns(found);
+    if (runs) return { entries: [], runs, damaged };
+    const entries = found.flatMap(({ stored, content }) => toEntries(stored, content));
+    return { entries, runs: [], damaged };
+  }
+
+  /** These messages of a run are settled. */
+  settleSlice(slice: Slice, mask: number): void {
+    const { run } = slice;
+    const { record } = run;
+    let bytes = 0;
+    for (let index = slice.from; index < slice.from + slice.count; index++) {
+      if ((mask & (1 << index)) !== 0) bytes += packetBytes(run, index);
+    }
+    record.gone |= mask;
+    record.held &= ~mask;
+    record.heldBytes -= bytes;
+    record.bytes -= bytes;
+    record.lane.messages -= bits(mask);
+    record.lane.bytes -= bytes;
   }
 
   markGone(entry: Entry, record: StoredRecord): void {
@@ -201,44 +229,54 @@ function describe(lane: string, record: OutboxRecord, message: RecordMessage): W
   };
 }
 
-function toEntries(stored: StoredRecord, record: OutboxRecord): Entry[] {
-  const entries: Entry[] = [];
-  // Times of whole milliseconds: neighbours mostly share one.
-  let acceptedAt = stored.time;
-  let offsetMs = 0;
-  record.messages.forEach((message, index) => {
-    const bit = 1 << index;
-    if (((stored.gone | stored.held) & bit) !== 0) return;
-    stored.held |= bit;
-    stored.heldBytes += message.packet.length;
-    if (message.offsetMs !== offsetMs) {
-      offsetMs = message.offsetMs;
-      const { monotonicMs, wallMs } = stored.time;
-      acceptedAt = {
-        ...stored.time,
-        monotonicMs: monotonicMs + offsetMs,
-        wallMs: wallMs + offsetMs,
-      };
-    }
-    entries.push({
-      epoch: record.epoch,
-      seq: message.seq,
-      lane: stored.lane,
-      packet: message.packet,
-      ttlMs: message.ttlMs,
-      key: message.key,
-      producerId: message.producerId,
-      acceptedAt,
-      place: "stored",
-      taken: false,
-      takenMs: 0,
-      record: stored,
-      indexInRecord: index,
-      section: 0,
-      waiting: undefined,
-    });
+/** Undefined when one of the records is not to be had in one piece. */
+function toRuns(
+  found: readonly { readonly stored: StoredRecord; readonly content: Content }[],
+): Run[] | undefined {
+  const whole = found.every(({ stored, content }) => {
+    return "packetStarts" in content && stored.gone === 0 && stored.held === 0;
   });
+  if (!whole) return undefined;
+  return found.map(({ stored, content }) => hold(stored, content as PlainRecord));
+}
+
+/** From here on memory holds all of the record that is not gone. */
+function hold(record: StoredRecord, content: PlainRecord): Run {
+  record.held = allOf(record.count);
+  record.heldBytes = content.packetBytes;
+  return { record, content, next: 0 };
+}
+
+/** Of those that are neither gone nor in memory. */
+function toEntries(stored: StoredRecord, content: Content): Entry[] {
+  const entries: Entry[] = [];
+  for (let index = 0; index < stored.count; index++) {
+    const bit = 1 << index;
+    if (((stored.gone | stored.held) & bit) !== 0) continue;
+    const entry =
+      "messages" in content
+        ? entryOf(stored, content, index)
+        : entryAt({ record: stored, content, next: 0 }, index);
+    stored.held |= bit;
+    stored.heldBytes += entry.packet.length;
+    entries.push(entry);
+  }
   return entries;
+}
+
+function entryOf(stored: StoredRecord, { epoch, messages }: OutboxRecord, index: number): Entry {
+  const { seq, packet, ttlMs, key, producerId, offsetMs } = messages[index] as RecordMessage;
+  const { monotonicMs, wallMs } = stored.time;
+  const acceptedAt = {
+    ...stored.time,
+    monotonicMs: monotonicMs + offsetMs,
+    wallMs: wallMs + offsetMs,
+  };
+  return {
+    ...{ epoch, seq, lane: stored.lane, packet, ttlMs, key, producerId, acceptedAt },
+    ...{ place: "stored", taken: false, takenMs: 0, record: stored, indexInRecord: index },
+    ...{ section: 0, waiting: undefined },
+  };
 }
 
 function laneName(key: string): string {

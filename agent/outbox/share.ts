@@ -54,6 +54,12 @@ export class FairShare<T> {
     return undefined;
   }
 
+  /** Bytes that the one that was picked may send before it is the turn of another. */
+  get allowance(): number {
+    if (this.#members.length <= 1) return Number.POSITIVE_INFINITY;
+    return this.#members[this.#turn]?.credit ?? 0;
+  }
+
   /** The one that was picked sent so many bytes. */
   charge(bytes: number): void {
     const member = this.#members[this.#turn];
