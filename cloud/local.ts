@@ -10,6 +10,7 @@ import {
   type CloudStats,
   type Tap,
 } from "./service/service.ts";
+import { loadTokenKey } from "./tokens/tokens.ts";
 
 export interface LocalCloudOptions {
   readonly service: CloudOptions;
@@ -38,7 +39,10 @@ export class LocalCloud implements Component {
       { openDatabase: openLevel, random, log },
     );
     const wasRepaired = (): boolean => this.#store.salvage !== undefined;
-    this.#cloud = new Cloud(options.service, { ...deps, store: this.#store, wasRepaired });
+    // Asked for when the store has made the folder.
+    const tokenKey = (): Promise<Uint8Array> => loadTokenKey(options.dataDir, random);
+    const more = { store: this.#store, wasRepaired, tokenKey };
+    this.#cloud = new Cloud(options.service, { ...deps, ...more });
   }
 
   /** Throws `store_locked` when another process serves from this folder. */

@@ -7,10 +7,8 @@
  * - Secrets and signatures are compared in constant time; an unknown account costs as much as a
  *   wrong secret and is answered alike.
  * - What is not allowed here is denied with a code; nobody decides by the text.
- *
- * Token mode adds a second kind of principal, whose resources `decidePublish` and
- * `decideSubscribe` will look at; signature mode proves the secret of the account, and with it
- * comes every topic of the instance.
+ * - Signature mode proves the secret of the account, and with it comes every topic of the instance.
+ *   Token mode (token.ts) proves tokens, and each publish and subscribe is held against them.
  */
 import { isHoldfastError } from "../../agent/core/errors.ts";
 import { type ClientId, parseClientId } from "../../agent/protocol/client-id.ts";
@@ -24,34 +22,31 @@ import {
   isControlTopic,
   parentOf,
 } from "../../agent/protocol/topics.ts";
+import { type Decision, type Denial, deny, type Principal } from "./decision.ts";
 import type { AccessLimits, Directory } from "./directory.ts";
+import { decideTokenConnect, decideTokenPublish, decideTokenSubscribe } from "./token.ts";
+import type { TokenKeeper } from "./token-port.ts";
 
+export type { Denial, Principal, TokenPrincipal } from "./decision.ts";
 export type { AccessLimits, Directory } from "./directory.ts";
 export { decideStatus } from "./status.ts";
-
-/** Why something is denied. The broker turns each into what the sheet says happens then. */
-export type DenyCode =
-  | "malformed" // breaks the form that MQTT or the sheet demands
-  | "too_long" // a client id or a topic over its limit
-  | "not_authorized" // the credentials are not those of an account of this instance
-  | "unknown_group" // the group was not created on the instance
-  | "no_permission"; // the parent topic was not created, or is not one for clients
-
-export interface Denial {
-  readonly allow: false;
-  readonly code: DenyCode;
-  /** One sentence for the log of the service. */
-  readonly message: string;
-}
-
-/** Who is behind a connection, once proven. */
-export interface Principal {
-  readonly mode: "signature";
-  readonly accessKey: string;
-  readonly clientId: ClientId;
-}
-
-export type Decision<T = object> = ({ readonly allow: true } & T) | Denial;
+export { decideTokenReceive, decideTokensKept, decideUpload } from "./token.ts";
+export {
+  type TokenFault,
+  type TokenGrant,
+  type TokenKeeper,
+  type TokenNotice,
+  type TokenType,
+  tokenFault,
+  tokenTypes,
+} from "./token-port.ts";
+export {
+  decideAboutToken,
+  decideTokenApply,
+  type Parameters,
+  type TokenApplication,
+  type TokenLimits,
+} from "./token-request.ts";
 
 export interface ConnectRequest {
   readonly clientId: string;
@@ -67,11 +62,12 @@ const SERVICE_CONTROLS = new Set(["$SYS/tokenExpireNotice", "$SYS/tokenInvalidNo
 /** Stands in for the secret of an account that does not exist: the work done is the same. */
 const NO_SECRET = "no account has this secret";
 
-/** lmq-protocol 1.1 and 3. */
+/** lmq-protocol 1.1, 3 and 4.2. */
 export function decideConnect(
   directory: Directory,
   limits: AccessLimits,
   request: ConnectRequest,
+  keeper: TokenKeeper,
 ): Decision<{ readonly principal: Principal }> {
   if (request.clientId.length > limits.clientIdMax) {
     return deny("too_long", "The client id is longer than allowed.");
@@ -79,22 +75,19 @@ export function decideConnect(
   const clientId = readClientId(request.clientId);
   if (!clientId) return deny("malformed", "The client id is not of the form GROUP@@@DEVICE.");
   const user = parseConnectUsername(request.username ?? "");
-  const secret = user && directory.accounts.get(user.accessKey);
-  const proven = verifyConnectPassword({
-    secret: secret ?? NO_SECRET,
-    clientId: request.clientId,
-    password: request.password ?? "",
-  });
-  if (user?.mode !== "Signature" || user.instanceId !== directory.instanceId) {
+  if (user?.instanceId !== directory.instanceId || user.mode === "DeviceCredential") {
     return deny("not_authorized", "The user name names no mode or instance of this service.");
   }
-  if (secret === undefined || !proven) {
-    return deny("not_authorized", "The account is unknown or the password is wrong.");
-  }
-  if (!directory.groups.has(clientId.group ?? "")) {
+  const { mode, accessKey } = user;
+  const password = request.password ?? "";
+  const decision =
+    mode === "Token"
+      ? decideTokenConnect(directory, keeper, { accessKey, clientId, password })
+      : decideSignatureConnect(directory, { accessKey, clientId, password });
+  if (decision.allow && !directory.groups.has(clientId.group ?? "")) {
     return deny("unknown_group", "The group of the client id was not created on the instance.");
   }
-  return { allow: true, principal: { mode: "signature", accessKey: user.accessKey, clientId } };
+  return decision;
 }
 
 /** lmq-protocol 1.2. `control`: the topic is a control channel of the service. */
@@ -102,15 +95,22 @@ export function decidePublish(
   directory: Directory,
   limits: AccessLimits,
   request: { readonly principal: Principal; readonly topic: string },
+  keeper: TokenKeeper,
 ): Decision<{ readonly control: boolean }> {
-  if (isControlTopic(request.topic)) {
-    return CLIENT_CONTROLS.has(request.topic)
+  const { principal, topic } = request;
+  if (isControlTopic(topic)) {
+    return CLIENT_CONTROLS.has(topic)
       ? { allow: true, control: true }
       : deny("no_permission", "Clients cannot send to this control channel.");
   }
-  return decideTopic(directory, request.topic, () =>
-    checkPublishTopic(request.topic, limits.topicMax),
-  );
+  const wrong = checkForm(() => checkPublishTopic(topic, limits.topicMax));
+  if (wrong) return wrong;
+  const parent = parentOf(topic);
+  const decision =
+    principal.mode === "token"
+      ? decideTokenPublish(directory, keeper, { principal, topic, parent })
+      : decideParent(directory, parent);
+  return decision.allow ? { allow: true, control: false } : decision;
 }
 
 /** lmq-protocol 1.2. `control`: granted, and without effect. */
@@ -118,15 +118,22 @@ export function decideSubscribe(
   directory: Directory,
   limits: AccessLimits,
   request: { readonly principal: Principal; readonly filter: string },
+  keeper: TokenKeeper,
 ): Decision<{ readonly control: boolean }> {
-  if (isControlTopic(request.filter)) {
-    return CLIENT_CONTROLS.has(request.filter) || SERVICE_CONTROLS.has(request.filter)
+  const { principal, filter } = request;
+  if (isControlTopic(filter)) {
+    return CLIENT_CONTROLS.has(filter) || SERVICE_CONTROLS.has(filter)
       ? { allow: true, control: true }
       : deny("no_permission", "There is no such control channel.");
   }
-  return decideTopic(directory, request.filter, () =>
-    checkTopicFilter(request.filter, limits.topicMax),
-  );
+  const wrong = checkForm(() => checkTopicFilter(filter, limits.topicMax));
+  if (wrong) return wrong;
+  const parent = parentOf(filter);
+  const decision =
+    principal.mode === "token"
+      ? decideTokenSubscribe(directory, keeper, { principal, filter, parent })
+      : decideParent(directory, parent);
+  return decision.allow ? { allow: true, control: false } : decision;
 }
 
 /** Whether messages to this client id may wait for it: its group exists (surface: P2P). */
@@ -135,22 +142,43 @@ export function mayReceive(directory: Directory, clientId: string): boolean {
   return group !== undefined && directory.groups.has(group);
 }
 
-function decideTopic(
+/** lmq-protocol 3. An unknown account costs as much as a wrong password. */
+function decideSignatureConnect(
   directory: Directory,
-  topic: string,
-  check: () => void,
-): Decision<{ readonly control: boolean }> {
+  request: {
+    readonly accessKey: string;
+    readonly clientId: ClientId;
+    readonly password: string;
+  },
+): Decision<{ readonly principal: Principal }> {
+  const { accessKey, clientId, password } = request;
+  const secret = directory.accounts.get(accessKey);
+  const proven = verifyConnectPassword({
+    secret: secret ?? NO_SECRET,
+    clientId: clientId.text,
+    password,
+  });
+  return secret !== undefined && proven
+    ? { allow: true, principal: { mode: "signature", accessKey, clientId } }
+    : deny("not_authorized", "The account is unknown or the password is wrong.");
+}
+
+function decideParent(directory: Directory, parent: string): Decision {
+  return directory.topics.has(parent)
+    ? { allow: true }
+    : deny("no_permission", "The parent topic was not created on the instance.");
+}
+
+/** What is wrong with the form of a topic or filter. */
+function checkForm(check: () => void): Denial | undefined {
   try {
     check();
+    return undefined;
   } catch (error) {
     if (isHoldfastError(error, "topic_too_long")) return deny("too_long", error.message);
     if (isHoldfastError(error, "topic_invalid")) return deny("malformed", error.message);
     throw error;
   }
-  if (!directory.topics.has(parentOf(topic))) {
-    return deny("no_permission", "The parent topic was not created on the instance.");
-  }
-  return { allow: true, control: false };
 }
 
 function readClientId(text: string): ClientId | undefined {
@@ -160,8 +188,4 @@ function readClientId(text: string): ClientId | undefined {
     if (isHoldfastError(error, "client_id_invalid")) return undefined;
     throw error;
   }
-}
-
-function deny(code: DenyCode, message: string): Denial {
-  return { allow: false, code, message };
 }

@@ -32,6 +32,7 @@ import { Deadlines } from "./deadlines.ts";
 import type { BrokerLimits, BrokerStats, BrokerTimings } from "./options.ts";
 import { Router } from "./router.ts";
 import { Sessions } from "./sessions.ts";
+import type { TimedKeeper } from "./token-session.ts";
 
 export type { Tap } from "./context.ts";
 export { type Address, Listener } from "./listener.ts";
@@ -45,6 +46,7 @@ export interface BrokerOptions {
 export interface BrokerDeps {
   readonly storage: CloudStorage;
   readonly directory: () => Directory;
+  readonly tokens: TimedKeeper;
   readonly clock: Clock;
   readonly log: Logger;
   readonly tap: Tap | undefined;
@@ -145,6 +147,11 @@ export class Broker {
   get stats(): Readonly<BrokerStats> {
     const { stats, sessions } = this.#context;
     return { ...stats, connections: this.#clients.size, sessions: sessions.count };
+  }
+
+  /** A token was revoked: every connection that lives on it ends (lmq-protocol 4.6, code 3). */
+  recheckTokens(): void {
+    for (const client of [...this.#clients]) client.recheckTokens();
   }
 
   /** Bytes held in memory for slow receivers. */

@@ -7,7 +7,13 @@
  * Only `open` takes packets; while connecting nothing is read.
  */
 import type { Duplex } from "node:stream";
-import { type Denial, decidePublish, decideSubscribe, type Principal } from "../access/access.ts";
+import {
+  type Denial,
+  decidePublish,
+  decideSubscribe,
+  type Principal,
+  type TokenPrincipal,
+} from "../access/access.ts";
 import { Channel, type CloseReason } from "./channel.ts";
 import type { BrokerContext } from "./context.ts";
 import type { Deadline } from "./deadlines.ts";
@@ -29,6 +35,7 @@ import {
 import { RateLimit } from "./rate-limit.ts";
 import { Replies } from "./replies.ts";
 import type { Online, Session } from "./sessions.ts";
+import { TokenSession, writeInvalidNotice } from "./token-session.ts";
 
 /** A CONNECT is small: what a stranger can make us buffer, in bytes. */
 export const CONNECT_BYTES = 16_384;
@@ -52,6 +59,11 @@ const TELLING: ReadonlySet<CloseReason> = new Set([
   "storage failed",
 ]);
 
+const closeReasons: Readonly<Partial<Record<Denial["code"], CloseReason>>> = {
+  no_permission: "resource auth failed",
+  not_authorized: "not authorized",
+};
+
 export interface ClientHandlers {
   /** It has sent a CONNECT that was accepted or refused: it is no stranger any more. */
   identified(): void;
@@ -67,6 +79,8 @@ export class Client implements Online {
   readonly #rate: RateLimit;
   #state: "stranger" | "connecting" | "open" | "closed" = "stranger";
   #principal: Principal | undefined;
+  /** In token mode, which then knows the principal of the moment. */
+  #tokens: TokenSession | undefined;
   #session: Session | undefined;
   #delivery: Delivery | undefined;
   #deadline: Deadline | undefined;
@@ -112,7 +126,15 @@ export class Client implements Online {
   }
 
   push(push: Push): void {
+    const denial = this.#tokens?.deniedToReceive();
+    if (denial) this.#deny(denial);
     this.#delivery?.push(push);
+  }
+
+  /** Some token was revoked. */
+  recheckTokens(): void {
+    const denial = this.#state === "open" ? this.#tokens?.deniedByRevocation() : undefined;
+    if (denial) this.#deny(denial);
   }
 
   close(reason: CloseReason, detail?: string): void {
@@ -165,14 +187,16 @@ export class Client implements Online {
   }
 
   #connect(frame: Frame): void {
-    const { directory, limits } = this.#context;
-    const handshake = readHandshake(frame, directory(), limits);
+    const { directory, limits, tokens } = this.#context;
+    const handshake = readHandshake(frame, directory(), limits, tokens);
     if (!handshake.allow) {
-      this.#refuse(handshake.returnCode, handshake.reason, handshake.detail);
+      const { returnCode, reason, detail, notice } = handshake;
+      this.#refuse(returnCode, reason, detail, notice && writeInvalidNotice(notice));
       return;
     }
     const { packet, principal } = handshake;
     this.#principal = principal;
+    if (principal.mode === "token") this.#tokens = this.#tokenSession(principal);
     this.#state = "connecting";
     this.#handlers.identified();
     this.#channel.bound = limits.payloadBytes + PUBLISH_HEAD_BYTES;
@@ -194,6 +218,11 @@ export class Client implements Online {
       this.#refuse(connack.unavailable, "storage failed", error.message);
       return;
     }
+    const denial = this.#tokens?.deniedByRevocation();
+    if (denial) {
+      this.#refuse(connack.unauthorized, "not authorized", denial.message, noticeOf(denial));
+      return;
+    }
     const { limits, timings, deadlines, stats } = this.#context;
     const keepAliveMs = Math.min(packet.keepAliveS, KEEP_ALIVE_MAX_S) * 1_000;
     this.#delivery = new Delivery(
@@ -211,23 +240,43 @@ export class Client implements Online {
     deadlines.cancel(this.#deadline);
     this.#heard();
     this.#watch(keepAliveMs * 1.5);
+    this.#tokens?.start();
     this.#delivery.start();
     this.#channel.release("connecting");
   }
 
-  #refuse(returnCode: number | undefined, reason: CloseReason, detail: string): void {
+  #tokenSession(principal: TokenPrincipal): TokenSession {
+    const { directory, deadlines, storage, timings, tokens: keeper } = this.#context;
+    const clientId = principal.clientId.text;
+    const expired = (): void => {
+      const denial =
+        (storage.mailbox(clientId)?.size ?? 0) > 0 ? this.#tokens?.deniedToReceive() : undefined;
+      if (denial) this.#deny(denial);
+    };
+    const write = (bytes: Buffer): void => this.#channel.write(bytes);
+    const options = { principal, noticeAheadMs: timings.tokenNoticeAheadMs };
+    return new TokenSession(options, { directory, keeper, deadlines, write, expired });
+  }
+
+  #refuse(
+    returnCode: number | undefined,
+    reason: CloseReason,
+    detail: string,
+    notice?: Buffer,
+  ): void {
     this.#context.stats.refused++;
     if (returnCode !== undefined) this.#channel.write(writeConnack(returnCode, false)); // [MQTT-3.2.2-4]
+    if (notice) this.#channel.write(notice);
     this.close(reason, detail);
   }
 
   #publish(packet: PublishPacket): void {
     const session = this.#session;
-    const principal = this.#principal;
+    const principal = this.#tokens?.principal ?? this.#principal;
     if (!session || !principal) return;
-    const { directory, limits, router } = this.#context;
+    const { directory, limits, router, tokens } = this.#context;
     const { topic, qos, packetId } = packet;
-    const decision = decidePublish(directory(), limits, { principal, topic });
+    const decision = decidePublish(directory(), limits, { principal, topic }, tokens);
     if (!decision.allow) {
       this.#deny(decision);
       return;
@@ -247,7 +296,10 @@ export class Client implements Online {
     }
     const { payload } = packet;
     if (isRepeat || decision.control) {
-      this.#acknowledge(qos, packetId, undefined);
+      const isUpload = topic === "$SYS/uploadToken" && !isRepeat;
+      const denial = isUpload ? this.#tokens?.upload(payload) : undefined;
+      const sent = denial && ((): void => this.#deny(denial));
+      this.#acknowledge(qos, packetId, undefined, sent);
       if (topic === "$SYS/getOfflineMsg" && !isRepeat) this.#delivery?.pull(payload);
       return;
     }
@@ -270,20 +322,24 @@ export class Client implements Online {
     this.#context.tap?.(topic, payload, this.#session?.clientId ?? "");
   }
 
-  /** PUBACK or PUBREC, in its turn, once `work` is done; nothing for QoS 0. */
+  /** PUBACK or PUBREC, in its turn, once `work` is done; nothing for QoS 0. Then `sent`. */
   #acknowledge(
     qos: number,
     packetId: number,
     work: ((done: (error?: Error) => void) => void) | undefined,
+    sent?: () => void,
   ): void {
-    if (qos === 0) return;
+    if (qos === 0) {
+      sent?.();
+      return;
+    }
     const kind: AckKind = qos === 1 ? "puback" : "pubrec";
-    this.#reply((done) => (work ? work(done) : done()), writeAck(kind, packetId));
+    this.#reply((done) => (work ? work(done) : done()), writeAck(kind, packetId), sent);
   }
 
-  /** Sends `bytes` in its turn, once `work` is done; closes when it fails. */
-  #reply(work: (done: (error?: Error) => void) => void, bytes: Buffer): void {
-    const slot = this.#replies.reserve();
+  /** Sends `bytes` in its turn, once `work` is done, then calls `sent`; closes when it fails. */
+  #reply(work: (done: (error?: Error) => void) => void, bytes: Buffer, sent?: () => void): void {
+    const slot = this.#replies.reserve(sent);
     work((error) => {
       if (error) {
         this.close("storage failed", error.message);
@@ -299,12 +355,12 @@ export class Client implements Online {
 
   #subscribe(packet: Extract<ClientPacket, { kind: "subscribe" }>): void {
     const session = this.#session;
-    const principal = this.#principal;
+    const principal = this.#tokens?.principal ?? this.#principal;
     if (!session || !principal) return;
-    const { directory, limits, sessions } = this.#context;
+    const { directory, limits, sessions, tokens } = this.#context;
     const controls: boolean[] = [];
     for (const { filter } of packet.subscriptions) {
-      const decision = decideSubscribe(directory(), limits, { principal, filter });
+      const decision = decideSubscribe(directory(), limits, { principal, filter }, tokens);
       if (!decision.allow) {
         this.#deny(decision);
         return;
@@ -327,8 +383,10 @@ export class Client implements Online {
     this.#reply((done) => sessions.save(session, done), writeUnsuback(packet.packetId));
   }
 
-  #deny({ code, message }: Denial): void {
-    this.close(code === "no_permission" ? "resource auth failed" : "invalid param", message);
+  #deny(denial: Denial): void {
+    const notice = noticeOf(denial);
+    if (notice) this.#channel.write(notice);
+    this.close(closeReasons[denial.code] ?? "invalid param", denial.message);
   }
 
   /**
@@ -352,6 +410,7 @@ export class Client implements Online {
     this.#state = "closed";
     this.#context.deadlines.cancel(this.#deadline);
     this.#rate.stop();
+    this.#tokens?.stop();
     this.#delivery?.end();
     if (reason === "clientId conflict") this.#context.stats.takeovers++;
     if (this.#session) this.#context.sessions.detach(this.#session, wasOpen ? this : undefined);
@@ -361,4 +420,8 @@ export class Client implements Online {
     if (TELLING.has(reason)) this.#context.closings.report("info", `closed: ${reason}`, "", fields);
     this.#handlers.closed();
   }
+}
+
+function noticeOf({ notice }: Denial): Buffer | undefined {
+  return notice && writeInvalidNotice(notice);
 }

@@ -8,6 +8,7 @@ import type { Deadlines } from "./deadlines.ts";
 import type { BrokerLimits, BrokerStats, BrokerTimings } from "./options.ts";
 import type { Router } from "./router.ts";
 import type { Sessions } from "./sessions.ts";
+import type { TimedKeeper } from "./token-session.ts";
 
 /** Called for each PUBLISH of a client once it is accepted: for tests, demos and counters. */
 export type Tap = (topic: string, payload: Uint8Array, clientId: string) => void;
@@ -28,5 +29,6 @@ export interface BrokerContext {
   readonly stats: BrokerStats;
   /** Asked at each decision, so that it may change while the service runs. */
   readonly directory: () => Directory;
+  readonly tokens: TimedKeeper;
   readonly tap: Tap | undefined;
 }

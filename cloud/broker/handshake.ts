@@ -4,6 +4,8 @@ import {
   type Directory,
   decideConnect,
   type Principal,
+  type TokenKeeper,
+  type TokenNotice,
 } from "../access/access.ts";
 import type { CloseReason } from "./channel.ts";
 import type { Frame } from "./framer.ts";
@@ -26,10 +28,17 @@ export type Handshake =
       readonly returnCode: number | undefined;
       readonly reason: CloseReason;
       readonly detail: string;
+      /** Sent behind the CONNACK, so that a device learns which of its tokens is bad, and why. */
+      readonly notice?: TokenNotice | undefined;
     };
 
 /** What becomes of a stranger's first packet. Throws `protocol_error` for a malformed one. */
-export function readHandshake(frame: Frame, directory: Directory, limits: AccessLimits): Handshake {
+export function readHandshake(
+  frame: Frame,
+  directory: Directory,
+  limits: AccessLimits,
+  keeper: TokenKeeper,
+): Handshake {
   const level = connectLevel(frame);
   if (level === undefined) {
     // [MQTT-3.1.0-1], [MQTT-3.1.2-1]
@@ -39,24 +48,26 @@ export function readHandshake(frame: Frame, directory: Directory, limits: Access
     return refuse(connack.level, "invalid param", "The protocol level is not MQTT 3.1.1.");
   }
   const packet = readPacket(frame) as ConnectPacket;
-  const decision = decideConnect(directory, limits, packet);
+  const decision = decideConnect(directory, limits, packet, keeper);
   return decision.allow
     ? { allow: true, packet, principal: decision.principal }
     : refuseDenied(decision);
 }
 
 /** lmq-protocol 1.1: an id over the length is dropped without a word; 3: the others get a code. */
-function refuseDenied({ code, message }: Denial): Handshake {
+function refuseDenied({ code, message, notice }: Denial): Handshake {
   switch (code) {
     case "too_long":
       return refuse(undefined, "invalid param", message);
     case "malformed":
       return refuse(connack.identifier, "invalid param", message);
     default:
-      return refuse(connack.unauthorized, "not authorized", message);
+      return { ...refuse(connack.unauthorized, "not authorized", message), notice };
   }
 }
 
-function refuse(returnCode: number | undefined, reason: CloseReason, detail: string): Handshake {
+type Refusal = Extract<Handshake, { readonly allow: false }>;
+
+function refuse(returnCode: number | undefined, reason: CloseReason, detail: string): Refusal {
   return { allow: false, returnCode, reason, detail };
 }

@@ -32,6 +32,8 @@ export interface BrokerTimings {
   /** Pushes of one message, the first one counted. */
   readonly retryLimit: number;
   readonly connectTimeoutMs: number;
+  /** The expiry notice of a token comes this long before. */
+  readonly tokenNoticeAheadMs: number;
 }
 
 /** What the broker counts; all since its start, but `connections` and `sessions`. */

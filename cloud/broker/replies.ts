@@ -4,6 +4,8 @@
  */
 export interface Slot {
   bytes: Buffer | undefined;
+  /** Called once the bytes were written. */
+  readonly sent: (() => void) | undefined;
 }
 
 export class Replies {
@@ -20,8 +22,8 @@ export class Replies {
     return this.#slots.length - this.#head;
   }
 
-  reserve(): Slot {
-    const slot: Slot = { bytes: undefined };
+  reserve(sent?: () => void): Slot {
+    const slot: Slot = { bytes: undefined, sent };
     this.#slots.push(slot);
     return slot;
   }
@@ -31,8 +33,9 @@ export class Replies {
     for (;;) {
       const next = this.#slots[this.#head];
       if (!next?.bytes) break;
-      this.#write(next.bytes);
       this.#head++;
+      this.#write(next.bytes);
+      next.sent?.();
     }
     if (this.#head === this.#slots.length) {
       this.#slots = [];

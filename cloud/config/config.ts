@@ -102,6 +102,12 @@ function toLimits({ limits, timings }: CloudToml): Partial<CloudLimits> {
     connectionsPerAddress: limits.connections_per_address,
     ratePerClient: limits.rate_per_client,
     timestampWindowMs: timings.timestamp_window_ms,
+    tokenResources: limits.token_resources,
+    tokenMinLifeMs: timings.token_min_life_ms,
+    tokenMaxLifeMs: timings.token_max_life_ms,
+    tokenAppliesPerSecond: limits.token_applies_per_s,
+    tokenQueriesPerSecond: limits.token_queries_per_s,
+    tokenRevokesPerMinute: limits.token_revokes_per_min,
   };
 }
 
@@ -112,6 +118,7 @@ function toTimings(timings: CloudToml["timings"]): CloudTimings {
     offlineIntervalMs: timings.offline_interval_ms,
     retryLimit: timings.retry_limit,
     connectTimeoutMs: timings.connect_timeout_ms,
+    tokenNoticeAheadMs: timings.token_notice_ahead_ms,
     offlineRetentionMs: timings.offline_retention_ms,
   };
 }

@@ -71,6 +71,9 @@ export const cloudTable = defineTable({
     connections_per_address: count(10_000, "Connections from one address."),
     rate_per_client: count(0, "Messages a second that are read from a client; 0 is any.", 0),
     token_resources: count(100, "Resources of one token."),
+    token_applies_per_s: count(1_000, "Tokens that one account may apply for; 0 is any.", 0),
+    token_queries_per_s: count(1_000, "Tokens that one account may ask about; 0 is any.", 0),
+    token_revokes_per_min: count(300, "Tokens that one account may revoke; 0 is any.", 0),
   }),
   timings: section("Every time of the protocol, for tests.", {
     ack_timeout_ms: time(5_000, "What is not acknowledged is sent again after this."),

@@ -1,6 +1,6 @@
 /**
- * The HTTP side of the service: the status query of lmq-protocol 7.1 now, by a table of routes to
- * which the token API and the MQ side are added.
+ * The HTTP side of the service: the status query of lmq-protocol 7.1 and the token API of 4.3, by a
+ * table of routes to which the MQ side is added.
  *
  * Invariants
  * - Headers, bodies, the time for both and the number of connections are bounded; what is over is
@@ -13,9 +13,11 @@ import type { AddressInfo } from "node:net";
 import { describeError, HoldfastError } from "../../agent/core/errors.ts";
 import type { Logger } from "../../agent/core/log.ts";
 
+import { type Parameters, parsePairs } from "./form.ts";
 import type { HttpAnswer, Route } from "./route.ts";
 
 export { statusRoute } from "./status-route.ts";
+export { type TokenRates, tokenRoutes } from "./token-routes.ts";
 
 export interface HttpOptions {
   readonly host: string;
@@ -124,28 +126,10 @@ function pathOf(request: IncomingMessage): string {
 }
 
 /** Undefined for an escape that is none, or one that gives no UTF-8. */
-function queryOf(request: IncomingMessage): ReadonlyMap<string, readonly string[]> | undefined {
+function queryOf(request: IncomingMessage): Parameters | undefined {
   const url = request.url ?? "";
   const at = url.indexOf("?");
-  const parameters = new Map<string, string[]>();
-  for (const pair of at < 0 ? [] : url.slice(at + 1).split("&")) {
-    if (pair === "") continue;
-    const equals = pair.indexOf("=");
-    const [name, value] = equals < 0 ? [pair, ""] : [pair.slice(0, equals), pair.slice(equals + 1)];
-    try {
-      const key = decode(name);
-      const values = parameters.get(key) ?? [];
-      values.push(decode(value));
-      parameters.set(key, values);
-    } catch {
-      return undefined;
-    }
-  }
-  return parameters;
-}
-
-function decode(text: string): string {
-  return decodeURIComponent(text.replaceAll("+", " "));
+  return parsePairs(at < 0 ? "" : url.slice(at + 1));
 }
 
 /** Undefined when it is over the limit; nothing more is read then. */

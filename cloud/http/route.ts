@@ -1,9 +1,10 @@
 import type { IncomingHttpHeaders } from "node:http";
 import type { JsonValue } from "../../agent/core/json.ts";
+import type { Parameters } from "./form.ts";
 
 export interface HttpRequest {
   /** All values of each query parameter, URL-decoded. Undefined when the query is malformed. */
-  readonly parameters: ReadonlyMap<string, readonly string[]> | undefined;
+  readonly parameters: Parameters | undefined;
   readonly headers: IncomingHttpHeaders;
   readonly body: Buffer;
 }

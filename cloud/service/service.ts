@@ -8,8 +8,9 @@
 import type { Clock } from "../../agent/core/clock.ts";
 import type { Component } from "../../agent/core/component.ts";
 import type { Logger } from "../../agent/core/log.ts";
+import type { Random } from "../../agent/core/random.ts";
 import type { Store } from "../../agent/store/store.ts";
-import type { Directory } from "../access/access.ts";
+import type { Directory, TokenLimits } from "../access/access.ts";
 import {
   type Address,
   Broker,
@@ -19,13 +20,14 @@ import {
   Listener,
   type Tap,
 } from "../broker/broker.ts";
-import { HttpSide, statusRoute } from "../http/http.ts";
+import { HttpSide, statusRoute, type TokenRates, tokenRoutes } from "../http/http.ts";
 import { CloudStorage } from "../storage/storage.ts";
+import { Tokens } from "../tokens/tokens.ts";
 
 export type { Directory } from "../access/access.ts";
 export type { Address, BrokerStats, Tap } from "../broker/broker.ts";
 
-export interface CloudLimits extends BrokerLimits {
+export interface CloudLimits extends BrokerLimits, TokenLimits, TokenRates {
   /** Waiting messages of all clients together (lmq-protocol 1.3). */
   readonly offlinePerInstance: number;
   /** Clients that never had a persistent session and for whom something waits. */
@@ -58,7 +60,10 @@ export interface CloudOptions {
 export interface CloudDeps {
   readonly store: Store;
   readonly clock: Clock;
+  readonly random: Random;
   readonly log: Logger;
+  /** The key of its tokens, 32 bytes; asked for at each start. */
+  readonly tokenKey: () => Promise<Uint8Array>;
   /** Whether the store had to be repaired at its start. */
   readonly wasRepaired?: () => boolean;
   /** Called for each PUBLISH of a client once it is accepted. */
@@ -100,7 +105,16 @@ const defaultLimits: CloudLimits = {
   liveMessages: 10_000,
   liveBytes: 8_388_608,
   liveBytesTotal: 268_435_456,
+  tokenResources: 100,
+  tokenMinLifeMs: 60_000,
+  tokenMaxLifeMs: 2_592_000_000,
+  tokenAppliesPerSecond: 1_000,
+  tokenQueriesPerSecond: 1_000,
+  tokenRevokesPerMinute: 300,
 };
+
+/** Tokens revoked and not expired yet; one costs about 150 bytes of memory. */
+const REVOKED_TOKENS = 100_000;
 
 export const defaultTimings: CloudTimings = {
   ackTimeoutMs: 5_000,
@@ -108,6 +122,7 @@ export const defaultTimings: CloudTimings = {
   offlineIntervalMs: 5_000,
   retryLimit: 16,
   connectTimeoutMs: 10_000,
+  tokenNoticeAheadMs: 300_000,
   offlineRetentionMs: 259_200_000,
 };
 
@@ -119,6 +134,7 @@ export class Cloud implements Component {
   readonly #options: CloudOptions;
   readonly #log: Logger;
   readonly #storage: CloudStorage;
+  readonly #tokens: Tokens;
   readonly #broker: Broker;
   readonly #limits: CloudLimits;
   readonly #timings: CloudTimings;
@@ -140,11 +156,16 @@ export class Cloud implements Component {
       { ...limits, retentionMs: timings.offlineRetentionMs },
       { ...deps, log: this.#log },
     );
+    this.#tokens = new Tokens(
+      { maxLifeMs: limits.tokenMaxLifeMs, revoked: REVOKED_TOKENS },
+      { ...deps, key: deps.tokenKey, directory: () => options.directory, log: this.#log },
+    );
     this.#broker = new Broker(
       { limits, timings },
       {
         storage: this.#storage,
         directory: () => options.directory,
+        tokens: this.#tokens,
         clock: deps.clock,
         log: this.#log,
         tap: deps.tap,
@@ -160,6 +181,7 @@ export class Cloud implements Component {
     const both = AbortSignal.any([signal, life.signal]);
     try {
       await this.#storage.start(both);
+      await this.#tokens.start(both);
       this.#broker.start(both);
       this.#ready = await this.#listen();
     } catch (error) {
@@ -203,6 +225,7 @@ export class Cloud implements Component {
     ]);
     this.#http = undefined;
     this.#life.abort();
+    await this.#tokens.stop();
     await this.#storage.stop();
     this.#life = undefined;
   }
@@ -223,11 +246,31 @@ export class Cloud implements Component {
       });
       this.#http = new HttpSide(
         { host: listen.host, port: listen.http.port },
-        { routes: [route], log: this.#log },
+        { routes: [route, ...this.#tokenRoutes()], log: this.#log },
       );
       addresses.http = await this.#http.start();
     }
     return addresses;
+  }
+
+  #tokenRoutes(): ReturnType<typeof tokenRoutes> {
+    const keeper = this.#tokens;
+    return tokenRoutes({
+      directory: () => this.#options.directory,
+      limits: this.#limits,
+      clock: this.#clock,
+      log: this.#log.child("tokens"),
+      tokens: {
+        nowMs: () => keeper.nowMs(),
+        issue: (application) => keeper.issue(application),
+        open: (text) => keeper.open(text),
+        faultOf: (grant) => keeper.faultOf(grant),
+        revoke: async (grant) => {
+          await keeper.revoke(grant);
+          this.#broker.recheckTokens();
+        },
+      },
+    });
   }
 
   async #listenMqtt(transport: "mqtt" | "mqtts" | "ws" | "wss", port: number): Promise<Address> {

@@ -2,6 +2,7 @@
 import { onTestFinished } from "vitest";
 import { silentLog } from "../../agent/core/log.ts";
 import { SystemClock } from "../../agent/core/system-clock.ts";
+import { SystemRandom } from "../../agent/core/system-random.ts";
 import type { Store } from "../../agent/store/store.ts";
 import { Cloud, type CloudDeps, type CloudOptions, type Directory } from "../../cloud/cloud.ts";
 import { MemoryStore } from "./memory-store.ts";
@@ -37,7 +38,14 @@ export async function startCloud(
       directory: demoDirectory,
       ...options,
     },
-    { clock: new SystemClock(), log: silentLog, ...deps, store },
+    {
+      clock: new SystemClock(),
+      random: new SystemRandom(),
+      log: silentLog,
+      tokenKey: () => Promise.resolve(Buffer.alloc(32, 7)),
+      ...deps,
+      store,
+    },
   );
   await cloud.start(new AbortController().signal);
   const stop = (): Promise<void> => cloud.stop(AbortSignal.abort());

@@ -12,6 +12,8 @@ import {
   decideSubscribe,
   mayReceive,
   type Principal,
+  type TokenKeeper,
+  tokenFault,
 } from "../../../cloud/access/access.ts";
 
 const directory: Directory = {
@@ -24,13 +26,15 @@ const directory: Directory = {
   topics: new Map([["fleet", { ordered: false }]]),
 };
 const limits = { clientIdMax: 64, topicMax: 128, timestampWindowMs: 300_000 };
+const noTokens: TokenKeeper = { open: () => tokenFault.forged, faultOf: () => undefined };
 const clientId = "GID_Test@@@0001";
 const username = "Signature|YYYYY|mqtt-xxxxx";
 const password = "vI009IZJZVGRwBwZvnbwjfuXxVM="; // lmq-protocol 3, vector S1
 
 describe("connecting in signature mode", () => {
   it("takes vector S1", () => {
-    const decision = decideConnect(directory, limits, { clientId, username, password });
+    const request = { clientId, username, password };
+    const decision = decideConnect(directory, limits, request, noTokens);
     expect(decision).toMatchObject({ allow: true, principal: { accessKey: "YYYYY" } });
   });
 
@@ -60,7 +64,8 @@ describe("connecting in signature mode", () => {
     ["no device", { clientId: "GID_Test@@@" }, "malformed"],
     ["a slash", { clientId: "GID_Test@@@a/b" }, "malformed"],
   ] as const)("refuses %s", (_, change, code) => {
-    const decision = decideConnect(directory, limits, { clientId, username, password, ...change });
+    const request = { clientId, username, password, ...change };
+    const decision = decideConnect(directory, limits, request, noTokens);
     expect(decision).toMatchObject({ allow: false, code });
   });
 });
@@ -88,7 +93,7 @@ describe("topics", () => {
     ["/fleet", "malformed"],
     ["fleet/\u0000", "malformed"],
   ])("publish to %j", (topic, expected) => {
-    const decision = decidePublish(directory, limits, { principal, topic });
+    const decision = decidePublish(directory, limits, { principal, topic }, noTokens);
     expect(decision.allow || decision.code).toBe(expected);
   });
 
@@ -103,7 +108,7 @@ describe("topics", () => {
     ["fleet/a+", "malformed"],
     ["fleet/#/a", "malformed"],
   ])("subscribe to %j", (filter, expected) => {
-    const decision = decideSubscribe(directory, limits, { principal, filter });
+    const decision = decideSubscribe(directory, limits, { principal, filter }, noTokens);
     expect(decision.allow || decision.code).toBe(expected);
   });
 
