@@ -182,6 +182,7 @@ function readConnect(frame: Frame): ConnectPacket {
   const packet = parse(frame) as IConnectPacket;
   // An empty id without a clean session cannot be written again; it is refused in any case.
   if (packet.clientId !== "") demandSame(packet, frame);
+  if ((packet.will?.qos ?? 0) > 2) throw malformed("A will has QoS 3."); // [MQTT-3.1.2-14]
   return {
     kind: "connect",
     clientId: packet.clientId,
