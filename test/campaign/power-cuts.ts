@@ -3,6 +3,7 @@
  *
  *   npm run campaign -- power-cuts [CUTS] [FIRST SEED]
  */
+import { outboxSubject } from "../support/power-rig/outbox-subject.ts";
 import { PowerRig, whyNoPowerCuts } from "../support/power-rig/rig.ts";
 
 const CUTS_PER_RECORD = 200;
@@ -13,7 +14,7 @@ if (missing === undefined) await run();
 else process.stdout.write(`left out: real power cuts: ${missing}\n`);
 
 async function run(): Promise<void> {
-  using rig = new PowerRig();
+  using rig = new PowerRig(outboxSubject);
   const sum = {
     cuts: 0,
     accepted: 0,

@@ -1,5 +1,6 @@
 /** I1, I2, I3 over real power cuts: a sample of `npm run campaign -- power-cuts`. */
 import { expect, it } from "vitest";
+import { outboxSubject } from "../support/power-rig/outbox-subject.ts";
 import { PowerRig, whyNoPowerCuts } from "../support/power-rig/rig.ts";
 
 const CUTS = 30;
@@ -10,7 +11,7 @@ it.skipIf(missing)(
   `${CUTS} power cuts lose nothing and need nobody${reason}`,
   { timeout: 900_000 },
   async () => {
-    using rig = new PowerRig();
+    using rig = new PowerRig(outboxSubject);
     const records = await rig.record(1);
     let accepted = 0;
     let cuts = 0;

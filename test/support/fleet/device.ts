@@ -6,8 +6,8 @@ import { connect, type Socket } from "node:net";
 import { generate } from "mqtt-packet";
 
 export interface DeviceHandlers {
-  /** A PUBLISH came; `payload` is valid during the call alone. */
-  message(payload: Buffer, topic: Buffer): void;
+  /** A PUBLISH came; `payload` is valid during the call alone. False: it is not acknowledged. */
+  message(payload: Buffer, topic: Buffer): boolean;
   /** A PUBACK came for this packet id. */
   acked(packetId: number): void;
   /** The connection is gone, and nobody here ended it. */
@@ -26,9 +26,12 @@ const CONNACK = 2;
 const PUBLISH = 3;
 const PUBACK = 4;
 const SUBACK = 9;
+const PINGRESP = 13;
 
 export class Device {
   readonly clientId: string;
+  /** Whether the service knew its session [MQTT-3.2.2-2]. */
+  sessionPresent = false;
   readonly #socket: Socket;
   readonly #handlers: DeviceHandlers;
   #carry: Buffer | undefined;
@@ -71,6 +74,11 @@ export class Device {
     if (code !== 1) throw new Error(`${this.clientId} may not subscribe to ${filter}: ${code}`);
   }
 
+  /** Resolves when the service has handled all that was sent before. */
+  async ping(): Promise<void> {
+    await this.#ask(Uint8Array.of(0xc0, 0));
+  }
+
   publish(topic: string, payload: Uint8Array, packetId: number): void {
     this.#socket.write(writePublish(topic, payload, packetId));
   }
@@ -111,11 +119,11 @@ export class Device {
       case PUBLISH: {
         const topicEnd = body + 2 + data.readUInt16BE(body);
         const acknowledged = (first & 0x06) !== 0;
-        this.#handlers.message(
+        const takes = this.#handlers.message(
           data.subarray(topicEnd + (acknowledged ? 2 : 0), end),
           data.subarray(body + 2, topicEnd),
         );
-        if (acknowledged) {
+        if (acknowledged && takes) {
           acks.push(0x40, 2, data[topicEnd] as number, data[topicEnd + 1] as number);
         }
         break;
@@ -124,6 +132,12 @@ export class Device {
         this.#handlers.acked(data.readUInt16BE(body));
         break;
       case CONNACK:
+        this.sessionPresent = data[body] === 1;
+        this.#answered?.(data[end - 1] as number);
+        break;
+      case PINGRESP:
+        this.#answered?.(0);
+        break;
       case SUBACK:
         this.#answered?.(data[end - 1] as number);
         break;

@@ -192,7 +192,7 @@ export class Fleet {
     this.#counts.sent++;
   }
 
-  #message(payload: Buffer, receiver: number): void {
+  #message(payload: Buffer, receiver: number): boolean {
     const number = payload.readUInt32BE(0);
     const target = payload.readUInt32BE(4);
     const atMs = nowMs();
@@ -205,6 +205,7 @@ export class Fleet {
       if (this.#firstMs === 0) this.#firstMs = atMs;
       this.#lastMs = atMs;
     }
+    return true;
   }
 }
 

@@ -1,6 +1,6 @@
 /**
- * Real power cuts: an outbox in a process of its own works on ext4, on a loop device, on a file whose
- * FUSE server records writes, flushes and what the outbox said in one order. Any moment of that
+ * Real power cuts: a program in a process of its own works on ext4, on a loop device, on a file whose
+ * FUSE server records writes, flushes and what the program said in one order. Any moment of that
  * record can be turned into the disk that a cut would have left, with torn writes; it is mounted, a
  * new process starts on it, and what comes out is compared with what was said before the cut.
  *
@@ -22,19 +22,31 @@ import { fileURLToPath } from "node:url";
 import { SeededRandom } from "../seeded-random.ts";
 import { waitFor } from "../wait-for.ts";
 import { type Recorded, ReplayedDisk, readRecording } from "./recording.ts";
-import { judge, type Received, saidIn, type Verdict } from "./verdict.ts";
 
 const DISK_BYTES = 48 * 1024 * 1024;
 const SCRATCH = "/dev/shm";
-const program = fileURLToPath(new URL("./outbox-child.ts", import.meta.url));
 const source = fileURLToPath(new URL("./recording-disk.c", import.meta.url));
 
-export interface Cut extends Verdict {
+/** What is put on the disk whose power will be cut, and how it is judged. */
+export interface Subject<V extends object> {
+  /**
+   * Its program. `work STATE RUN MARKS SEED FROM` works on the folder STATE and writes what it did
+   * into MARKS as it happens, a line each, `ready` first; `check STATE RUN SAID` starts over what a
+   * cut left, writes into SAID what came out, and at the end `state {...}`.
+   */
+  readonly program: string;
+  /** `before`: the lines in front of the cut; `after`: those of the check. */
+  judge(before: readonly string[], after: readonly string[]): V;
+  /** Why it needed help, by what it said of its state; undefined: it did not. */
+  trouble(state: string): string | undefined;
+}
+
+export type Cut<V extends object> = V & {
   /** Index in the record. */
   readonly at: number;
   /** Why the new process needed help; undefined: it did not. */
   readonly trouble: string | undefined;
-}
+};
 
 /** Why real power cuts cannot be tried here; undefined: they can. */
 export function whyNoPowerCuts(): string | undefined {
@@ -58,11 +70,13 @@ export function whyNoPowerCuts(): string | undefined {
   return undefined;
 }
 
-export class PowerRig implements Disposable {
+export class PowerRig<V extends object> implements Disposable {
+  readonly #subject: Subject<V>;
   readonly #dir = mkdtempSync(join(SCRATCH, "holdfast-power-"));
   readonly #disk = join(this.#dir, "recording-disk");
 
-  constructor() {
+  constructor(subject: Subject<V>) {
+    this.#subject = subject;
     const flags = execFileSync("pkg-config", ["--cflags", "--libs", "fuse3"], { encoding: "utf8" });
     const words = ["-O2", "-Wall", "-o", this.#disk, source, ...flags.trim().split(/\s+/)];
     execFileSync("gcc", words, { stdio: "inherit" });
@@ -92,8 +106,8 @@ export class PowerRig implements Disposable {
     return records;
   }
 
-  /** Cuts the power at `count` moments of the record after the outbox was ready. */
-  async *cuts(records: readonly Recorded[], count: number, seed: number): AsyncGenerator<Cut> {
+  /** Cuts the power at `count` moments of the record after the program was ready. */
+  async *cuts(records: readonly Recorded[], count: number, seed: number): AsyncGenerator<Cut<V>> {
     const random = new SeededRandom(seed);
     const ready = records.findIndex((one) => one.kind === "mark" && one.text.startsWith("ready"));
     const moments = Array.from(
@@ -106,8 +120,9 @@ export class PowerRig implements Disposable {
       const image = join(this.#dir, "image");
       writeFileSync(image, disk.afterPowerCut(random));
       const marks = records.slice(0, at).flatMap((one) => (one.kind === "mark" ? one.text : []));
-      const { received, trouble } = await this.#startOver(image);
-      yield { at, trouble, ...judge(saidIn(marks), received) };
+      const { lines, trouble } = await this.#startOver(image);
+      const before = marks.map((mark) => mark.trim());
+      yield { ...this.#subject.judge(before, lines), at, trouble };
     }
   }
 
@@ -115,34 +130,39 @@ export class PowerRig implements Disposable {
     const random = new SeededRandom(seed);
     for (let life = 0; life < 3; life++) {
       const words = ["work", join(state, "state"), this.#folder("run"), marks];
-      const child = start([...words, String(random.int(1e9)), String(life * 100_000)]);
+      const child = this.#start([...words, String(random.int(1e9)), String(life * 100_000)]);
       const killed = life === 0 && AbortSignal.timeout(500 + random.int(1_000));
       if (killed) killed.addEventListener("abort", () => child.kill("SIGKILL"), { once: true });
       const [code, signal] = await once(child, "exit");
-      if (code !== 0 && signal !== "SIGKILL") throw new Error(`the outbox ended with ${code}`);
+      if (code !== 0 && signal !== "SIGKILL") throw new Error(`the program ended with ${code}`);
     }
   }
 
-  async #startOver(image: string): Promise<{ received: Received[]; trouble: string | undefined }> {
+  async #startOver(
+    image: string,
+  ): Promise<{ readonly lines: string[]; readonly trouble: string | undefined }> {
     const run = this.#folder("run");
     rmSync(run, { recursive: true });
-    const marks = join(this.#dir, "said");
+    const said = join(this.#dir, "said");
     let code: unknown;
     await this.#onLoop(image, (device) =>
       this.#mounted(device, async (state) => {
-        [code] = await once(start(["check", join(state, "state"), run, marks]), "exit");
+        [code] = await once(this.#start(["check", join(state, "state"), run, said]), "exit");
       }),
     );
-    const text = readFileSync(marks, "utf8");
-    const lines = text.split("\n").map((line) => line.split(" "));
-    const received = lines
-      .filter(([word, number]) => word === "received" && number !== "0")
-      .map(([, number, id = "", topic = ""]) => ({ number: Number(number), id, topic }));
-    const told = lines
-      .find(([word]) => word === "state")
-      ?.slice(1)
-      .join(" ");
-    return { received, trouble: whatNeedsHelp(code, told) };
+    const lines = readFileSync(said, "utf8").trim().split("\n");
+    const last = lines.at(-1) ?? "";
+    const isWhole = code === 0 && last.startsWith("state ");
+    const trouble = isWhole
+      ? this.#subject.trouble(last.slice("state ".length))
+      : `the program ended with ${String(code)}`;
+    return { lines, trouble };
+  }
+
+  #start(words: readonly string[]): ChildProcess {
+    return spawn(process.execPath, [this.#subject.program, ...words], {
+      stdio: ["ignore", "ignore", "inherit"],
+    });
   }
 
   async #onLoop(file: string, action: (device: string) => Promise<void>): Promise<void> {
@@ -171,16 +191,4 @@ export class PowerRig implements Disposable {
     accessSync(path);
     return path;
   }
-}
-
-function start(words: readonly string[]): ChildProcess {
-  return spawn(process.execPath, [program, ...words], { stdio: ["ignore", "ignore", "inherit"] });
-}
-
-function whatNeedsHelp(code: unknown, told: string | undefined): string | undefined {
-  if (code !== 0 || told === undefined) return `the outbox ended with ${String(code)}`;
-  const { state, damaged, writable, salvage, dropped } = JSON.parse(told);
-  const lossless = (dropped as object[]).every((reasons) => Object.keys(reasons).length === 0);
-  const fine = state === "open" && damaged === 0 && writable !== undefined && !salvage && lossless;
-  return fine ? undefined : told;
 }
