@@ -1,10 +1,11 @@
-import { readdir, readFile, rename, rm, stat } from "node:fs/promises";
+import { readdir, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { describeError, HoldfastError, isHoldfastError } from "../core/errors.ts";
 import type { Logger } from "../core/log.ts";
 import { type Findings, inspect, type MissingCounter } from "./damage.ts";
 import { brokenLogs, copyDatabase, dataFiles, inventory } from "./folders.ts";
 import type { Formats } from "./formats.ts";
+import { refuseHeld } from "./held.ts";
 import type { KeyValue, KeyValueOpener } from "./level.ts";
 import { syncFolder, systemCode } from "./state-files.ts";
 
@@ -271,19 +272,6 @@ export class Opening {
   #at(name: string): string {
     return join(this.#dir, name);
   }
-}
-
-/**
- * Throws `store_locked` while a process has the database open, before anything in the folder is
- * touched: the kernel lists LevelDB's lock by the file's inode. Where it cannot be asked, opening
- * finds out.
- */
-async function refuseHeld(folder: string): Promise<void> {
-  const locks = await readFile("/proc/locks", "utf8").catch(() => "");
-  const lock = await stat(join(folder, "LOCK")).catch(() => undefined);
-  if (!lock) return;
-  const held = new RegExp(`POSIX .*:${lock.ino} `).test(locks);
-  if (held) throw new HoldfastError("store_locked");
 }
 
 /** Whether a folder without a marker holds data all the same: then it is no first start. */
