@@ -29,6 +29,7 @@ import type { TokenKeeper } from "./token-port.ts";
 
 export type { Denial, Principal, TokenPrincipal } from "./decision.ts";
 export type { AccessLimits, Directory } from "./directory.ts";
+export { decideMq, type MqAction, type MqGrant } from "./mq.ts";
 export { decideStatus } from "./status.ts";
 export { decideTokenReceive, decideTokensKept, decideUpload } from "./token.ts";
 export {

@@ -24,17 +24,17 @@ import type { Clock } from "../../agent/core/clock.ts";
 import type { Logger } from "../../agent/core/log.ts";
 import { RepeatLog } from "../../agent/log/log.ts";
 import type { Directory } from "../access/access.ts";
-import type { CloudStorage, Done, Qos } from "../storage/storage.ts";
+import type { CloudStorage, Done } from "../storage/storage.ts";
 import { Budget } from "./budget.ts";
 import { Client, CONNECT_BYTES } from "./client.ts";
-import type { BrokerContext, Tap } from "./context.ts";
+import type { BrokerContext, PresencePort, Tap } from "./context.ts";
 import { Deadlines } from "./deadlines.ts";
 import type { BrokerLimits, BrokerStats, BrokerTimings } from "./options.ts";
-import { Router } from "./router.ts";
+import { type MqTap, type Publication, Router } from "./router.ts";
 import { Sessions } from "./sessions.ts";
 import type { TimedKeeper } from "./token-session.ts";
 
-export type { Tap } from "./context.ts";
+export type { PresencePort, Tap } from "./context.ts";
 export { type Address, Listener } from "./listener.ts";
 export type { BrokerLimits, BrokerStats, BrokerTimings } from "./options.ts";
 
@@ -50,6 +50,8 @@ export interface BrokerDeps {
   readonly clock: Clock;
   readonly log: Logger;
   readonly tap: Tap | undefined;
+  readonly mq?: MqTap;
+  readonly presence?: PresencePort;
 }
 
 export class Broker {
@@ -72,7 +74,15 @@ export class Broker {
       ...deps,
       sessions,
       stats,
-      router: new Router({ sessions, storage, clock, stats, directory: deps.directory }),
+      router: new Router({
+        sessions,
+        storage,
+        clock,
+        stats,
+        directory: deps.directory,
+        mq: deps.mq,
+      }),
+      presence: deps.presence,
       closings: new RepeatLog({}, { log: deps.log, clock }),
       deadlines: new Deadlines(clock),
       budget: new Budget(options.limits.liveBytesTotal),
@@ -89,7 +99,7 @@ export class Broker {
    * Takes a connection of any transport; closes it when there are too many. `holdBytes`: what the
    * transport may hold of a packet that is not whole.
    */
-  accept(stream: Duplex, address: string, holdBytes = CONNECT_BYTES): void {
+  accept(stream: Duplex, address: string, holdBytes = CONNECT_BYTES, port = 0): void {
     const { limits } = this.#context;
     const ofAddress = this.#byAddress.get(address) ?? 0;
     if (
@@ -116,7 +126,7 @@ export class Broker {
       else this.#byAddress.delete(address);
     };
     const handlers = { identified, closed };
-    const client = new Client({ address }, { stream, context: this.#context, handlers });
+    const client = new Client({ address, port }, { stream, context: this.#context, handlers });
     this.#strangerBytes += holdBytes;
     this.#clients.add(client);
     this.#byAddress.set(address, ofAddress + 1);
@@ -127,15 +137,7 @@ export class Broker {
    * A message from the service's own side (the MQ side sends so). `keep`: P2P of QoS 1 waits for a
    * target that is offline. `done` is called when it is safe.
    */
-  publish(
-    message: {
-      readonly topic: string;
-      readonly payload: Uint8Array;
-      readonly qos: Qos;
-      readonly keep: boolean;
-    },
-    done: Done,
-  ): void {
+  publish(message: Publication, done: Done): void {
     this.#context.router.route(message, done);
   }
 

@@ -32,8 +32,10 @@ import {
   writeSuback,
   writeUnsuback,
 } from "./packets.ts";
+import { formatPeer, readOrder } from "./peer.ts";
 import { RateLimit } from "./rate-limit.ts";
 import { Replies } from "./replies.ts";
+import type { Sender } from "./router.ts";
 import type { Online, Session } from "./sessions.ts";
 import { TokenSession, writeInvalidNotice } from "./token-session.ts";
 
@@ -74,6 +76,7 @@ export class Client implements Online {
   readonly #context: BrokerContext;
   readonly #handlers: ClientHandlers;
   readonly #address: string;
+  readonly #port: number;
   readonly #channel: Channel;
   readonly #replies: Replies;
   readonly #rate: RateLimit;
@@ -82,12 +85,14 @@ export class Client implements Online {
   /** In token mode, which then knows the principal of the moment. */
   #tokens: TokenSession | undefined;
   #session: Session | undefined;
+  #sender: Sender = { clientId: "", clean: true, ordered: false };
+  #endPresence: ((byDisconnect: boolean) => void) | undefined;
   #delivery: Delivery | undefined;
   #deadline: Deadline | undefined;
   #lastPacketMs = 0;
 
   constructor(
-    options: { readonly address: string },
+    options: { readonly address: string; readonly port: number },
     deps: {
       readonly stream: Duplex;
       readonly context: BrokerContext;
@@ -95,6 +100,7 @@ export class Client implements Online {
     },
   ) {
     this.#address = options.address;
+    this.#port = options.port;
     this.#context = deps.context;
     this.#handlers = deps.handlers;
     this.#channel = new Channel(
@@ -208,6 +214,7 @@ export class Client implements Online {
     }
     const { session, present } = attached;
     this.#session = session;
+    this.#sender = { clientId: session.clientId, clean: session.clean, ordered: false };
     this.#context.sessions.save(session, (error) => this.#opened(packet, present, error));
   }
 
@@ -236,6 +243,10 @@ export class Client implements Online {
     this.#channel.write(writeConnack(connack.accepted, present));
     this.#state = "open";
     stats.connected++;
+    if (this.#principal) {
+      const peer = formatPeer(this.#address, this.#port);
+      this.#endPresence = this.#context.presence?.opened(this.#principal.clientId, peer);
+    }
     this.#context.log.debug("connected", { clientId: packet.clientId, clean: packet.clean });
     deadlines.cancel(this.#deadline);
     this.#heard();
@@ -296,6 +307,7 @@ export class Client implements Online {
     }
     const { payload } = packet;
     if (isRepeat || decision.control) {
+      if (topic === "$SYS/enableOrderMsg") this.#order(payload);
       const isUpload = topic === "$SYS/uploadToken" && !isRepeat;
       const denial = isUpload ? this.#tokens?.upload(payload) : undefined;
       const sent = denial && ((): void => this.#deny(denial));
@@ -303,18 +315,24 @@ export class Client implements Online {
       if (topic === "$SYS/getOfflineMsg" && !isRepeat) this.#delivery?.pull(payload);
       return;
     }
+    const sender = this.#sender;
     if (qos === 0) {
-      router.route({ topic, payload, qos, keep: false }, () => this.#accepted(topic, payload));
+      const publication = { topic, payload, qos, keep: false, sender };
+      router.route(publication, () => this.#accepted(topic, payload));
       return;
     }
     // The view of the payload lives as long as the chunk it came in.
     this.#acknowledge(qos, packetId, (done) =>
-      router.route({ topic, payload, qos, keep: !session.clean }, (error) => {
+      router.route({ topic, payload, qos, keep: !session.clean, sender }, (error) => {
         if (!error) this.#accepted(topic, payload);
         else if (qos === 2) session.received.delete(packetId);
         done(error);
       }),
     );
+  }
+
+  #order(payload: Uint8Array): void {
+    this.#sender = { ...this.#sender, ordered: readOrder(payload) ?? this.#sender.ordered };
   }
 
   #accepted(topic: string, payload: Uint8Array): void {
@@ -412,6 +430,7 @@ export class Client implements Online {
     this.#rate.stop();
     this.#tokens?.stop();
     this.#delivery?.end();
+    this.#endPresence?.(reason === "disconnected by client");
     if (reason === "clientId conflict") this.#context.stats.takeovers++;
     if (this.#session) this.#context.sessions.detach(this.#session, wasOpen ? this : undefined);
     const clientId = this.#principal?.clientId.text;

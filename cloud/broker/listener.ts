@@ -25,17 +25,17 @@ const TCP_PROBE_MS = 60_000;
 
 /**
  * One port: TCP or WebSocket, with TLS or without. Each connection that is through its handshakes
- * is given to `accept` with the peer's address.
+ * is given to `accept` with the peer's address and port.
  */
 export class Listener {
   readonly #options: ListenOptions;
-  readonly #accept: (stream: Duplex, address: string) => void;
+  readonly #accept: (stream: Duplex, address: string, port: number) => void;
   readonly #sockets = new Set<Socket>();
   #server: Server | undefined;
 
   constructor(
     options: ListenOptions,
-    deps: { readonly accept: (stream: Duplex, address: string) => void },
+    deps: { readonly accept: (stream: Duplex, address: string, port: number) => void },
   ) {
     this.#options = options;
     this.#accept = deps.accept;
@@ -79,7 +79,8 @@ export class Listener {
     if (webSocket) {
       return createWebSocketServer({ ...webSocket, tls, handshakeMs }, this.#accept);
     }
-    const connected = (socket: Socket): void => this.#accept(socket, socket.remoteAddress ?? "");
+    const connected = (socket: Socket): void =>
+      this.#accept(socket, socket.remoteAddress ?? "", socket.remotePort ?? 0);
     return tls
       ? createTlsServer({ ...tls, handshakeTimeout: handshakeMs }, connected)
       : createServer(connected);

@@ -23,6 +23,25 @@ export interface Publication {
   readonly qos: Qos;
   /** Whether P2P of QoS 1 waits for a target that is offline: the sender's session persists. */
   readonly keep: boolean;
+  /** Of a client's publish: it reaches the MQ side too. */
+  readonly sender?: Sender;
+  /** What receivers see instead of the topic (lmq-protocol 8, `mqttRealTopic`). */
+  readonly shownTopic?: string | undefined;
+}
+
+export interface Sender {
+  readonly clientId: string;
+  readonly clean: boolean;
+  /** It asked for the order of its messages (lmq-protocol 8). */
+  readonly ordered: boolean;
+}
+
+/** The MQ side, which keeps what clients publish. */
+export interface MqTap {
+  /** Whether it keeps a message on this topic; asked once for each. */
+  wants(topic: string): boolean;
+  /** `done` is undefined where nobody waits. */
+  published(message: Publication, sender: Sender, done: Done | undefined): void;
 }
 
 export interface RouterDeps {
@@ -31,6 +50,7 @@ export interface RouterDeps {
   readonly clock: Clock;
   readonly stats: BrokerStats;
   readonly directory: () => Directory;
+  readonly mq: MqTap | undefined;
 }
 
 export class Router {
@@ -46,6 +66,11 @@ export class Router {
     const waiting = new Waiting(done);
     if (target !== undefined) this.#direct(target, publication, waiting);
     else this.#subscribers(publication, waiting);
+    const { sender, qos, topic } = publication;
+    const { mq } = this.#deps;
+    if (sender && mq?.wants(topic)) {
+      mq.published(publication, sender, qos > 0 ? waiting.begin() : undefined);
+    }
     waiting.finish();
   }
 
@@ -79,7 +104,8 @@ export class Router {
     waiting: Waiting,
   ): void {
     const { storage, clock, stats } = this.#deps;
-    const { topic, payload, qos } = message;
+    const { payload, qos } = message;
+    const topic = message.shownTopic ?? message.topic;
     const online = session?.online;
     let seq = 0;
     if (how.kept) {

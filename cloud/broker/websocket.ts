@@ -22,10 +22,10 @@ export interface WebSocketOptions {
 const SUBPROTOCOLS = ["mqtt", "mqttv3.1"] as const;
 const HEADER_BYTES = 16_384;
 
-/** A server whose upgraded connections are handed to `accept` with the peer's address. */
+/** A server whose upgraded connections are handed to `accept` with the peer's address and port. */
 export function createWebSocketServer(
   options: WebSocketOptions,
-  accept: (stream: Duplex, address: string) => void,
+  accept: (stream: Duplex, address: string, port: number) => void,
 ): Server {
   const { maxMessageBytes, handshakeMs, tls } = options;
   const limits = {
@@ -53,7 +53,8 @@ export function createWebSocketServer(
       return;
     }
     const address = request.socket.remoteAddress ?? "";
-    upgrader.handleUpgrade(request, socket, head, (ws) => accept(bytesOf(ws), address));
+    const port = request.socket.remotePort ?? 0;
+    upgrader.handleUpgrade(request, socket, head, (ws) => accept(bytesOf(ws), address, port));
   });
   server.on("request", (_, response) => {
     response.writeHead(426, { upgrade: "websocket", connection: "close" });

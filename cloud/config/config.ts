@@ -108,6 +108,9 @@ function toLimits({ limits, timings }: CloudToml): Partial<CloudLimits> {
     tokenAppliesPerSecond: limits.token_applies_per_s,
     tokenQueriesPerSecond: limits.token_queries_per_s,
     tokenRevokesPerMinute: limits.token_revokes_per_min,
+    mqPerTopic: limits.mq_per_topic,
+    mqUnread: limits.mq_unread,
+    mqUnreadPerSecond: limits.mq_unread_per_s,
   };
 }
 
@@ -120,5 +123,6 @@ function toTimings(timings: CloudToml["timings"]): CloudTimings {
     connectTimeoutMs: timings.connect_timeout_ms,
     tokenNoticeAheadMs: timings.token_notice_ahead_ms,
     offlineRetentionMs: timings.offline_retention_ms,
+    mqLeaseMs: timings.mq_lease_ms,
   };
 }

@@ -12,28 +12,32 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo } from "node:net";
 import { describeError, HoldfastError } from "../../agent/core/errors.ts";
 import type { Logger } from "../../agent/core/log.ts";
+import { discardRest, readBody } from "./body.ts";
 
 import { type Parameters, parsePairs } from "./form.ts";
 import type { HttpAnswer, Route } from "./route.ts";
 
+export type { HttpAnswer, HttpRequest, Route } from "./route.ts";
 export { statusRoute } from "./status-route.ts";
 export { type TokenRates, tokenRoutes } from "./token-routes.ts";
 
 export interface HttpOptions {
   readonly host: string;
   readonly port: number;
+  /** Within this a request must have come, headers and body, in milliseconds. */
+  readonly requestMs: number;
 }
 
 const HEADER_BYTES = 16_384;
 /** Twice a payload, the largest thing that anyone sends; times the connections it is memory. */
 const BODY_BYTES = 131_072;
-const REQUEST_MS = 10_000;
 const CONNECTIONS = 1_000;
 
 export class HttpSide {
   readonly #options: HttpOptions;
   readonly #routes: readonly Route[];
   readonly #log: Logger;
+  readonly #inHand = new Set<AbortController>();
   #server: Server | undefined;
 
   constructor(
@@ -47,14 +51,14 @@ export class HttpSide {
 
   /** Where it listens; port 0 in the options is any free port. */
   async start(): Promise<{ host: string; port: number }> {
-    const { host, port } = this.#options;
+    const { host, port, requestMs } = this.#options;
     const server = createServer(
       {
         maxHeaderSize: HEADER_BYTES,
-        headersTimeout: REQUEST_MS,
-        requestTimeout: REQUEST_MS,
-        keepAliveTimeout: REQUEST_MS,
-        connectionsCheckingInterval: 1_000,
+        headersTimeout: requestMs,
+        requestTimeout: requestMs,
+        keepAliveTimeout: requestMs,
+        connectionsCheckingInterval: Math.min(1_000, requestMs),
       },
       (request, response) => void this.#answer(request, response),
     );
@@ -75,6 +79,7 @@ export class HttpSide {
     if (!server) return;
     this.#server = undefined;
     const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+    for (const gone of this.#inHand) gone.abort();
     server.closeIdleConnections();
     const cut = (): void => server.closeAllConnections();
     if (deadline.aborted) cut();
@@ -86,7 +91,7 @@ export class HttpSide {
   async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
     let answer: HttpAnswer;
     try {
-      answer = await this.#handle(request);
+      answer = await this.#handle(request, response);
     } catch (error) {
       if (request.errored) return; // The peer is gone: nobody waits for an answer.
       this.#log.error("request failed", { path: pathOf(request), error: describeError(error) });
@@ -96,24 +101,37 @@ export class HttpSide {
     response.writeHead(answer.status, {
       "content-type": "application/json",
       "content-length": bytes.length,
-      // The rest of a body that was refused is not worth reading.
-      ...(request.complete ? {} : { connection: "close" }),
+      // The rest of a body that was refused is not worth reading, nor is there more after a stop.
+      ...(request.complete && this.#server ? {} : { connection: "close" }),
     });
-    response.end(bytes, () => {
-      if (!request.complete) request.destroy();
-    });
+    response.write(bytes);
+    if (!request.complete) await discardRest(request);
+    response.end();
   }
 
-  async #handle(request: IncomingMessage): Promise<HttpAnswer> {
+  /** Aborts with the connection, or when the service stops. */
+  #handling(response: ServerResponse): AbortController {
+    const gone = new AbortController();
+    this.#inHand.add(gone);
+    response.once("close", () => {
+      this.#inHand.delete(gone);
+      gone.abort();
+    });
+    return gone;
+  }
+
+  async #handle(request: IncomingMessage, response: ServerResponse): Promise<HttpAnswer> {
     const path = pathOf(request);
     const routes = this.#routes.filter((one) => one.path === path);
     const [first] = routes;
     if (!first) return failure(404, "not_found", "There is nothing at this path.");
     const route = routes.find(({ method }) => method === request.method);
     if (!route) return first.wrongMethod;
-    const body = await readBody(request);
+    const body = await readBody(request, BODY_BYTES);
     if (!body) return failure(413, "payload_too_large", `A body has at most ${BODY_BYTES} bytes.`);
-    return route.handle({ parameters: queryOf(request), headers: request.headers, body });
+    const { headers } = request;
+    const { signal } = this.#handling(response);
+    return route.handle({ parameters: queryOf(request), headers, body, signal });
   }
 }
 
@@ -130,17 +148,4 @@ function queryOf(request: IncomingMessage): Parameters | undefined {
   const url = request.url ?? "";
   const at = url.indexOf("?");
   return parsePairs(at < 0 ? "" : url.slice(at + 1));
-}
-
-/** Undefined when it is over the limit; nothing more is read then. */
-async function readBody(request: IncomingMessage): Promise<Buffer | undefined> {
-  if (Number(request.headers["content-length"] ?? 0) > BODY_BYTES) return undefined;
-  const chunks: Buffer[] = [];
-  let length = 0;
-  for await (const chunk of request.iterator({ destroyOnReturn: false })) {
-    length += (chunk as Buffer).length;
-    if (length > BODY_BYTES) return undefined;
-    chunks.push(chunk as Buffer);
-  }
-  return Buffer.concat(chunks);
 }

@@ -7,6 +7,8 @@ export interface HttpRequest {
   readonly parameters: Parameters | undefined;
   readonly headers: IncomingHttpHeaders;
   readonly body: Buffer;
+  /** Aborts when the caller is gone or the service stops: for answers that take their time. */
+  readonly signal: AbortSignal;
 }
 
 export interface HttpAnswer {

@@ -21,6 +21,7 @@ import {
   type Tap,
 } from "../broker/broker.ts";
 import { HttpSide, statusRoute, type TokenRates, tokenRoutes } from "../http/http.ts";
+import { Mq, type MqStats, mqRoutes, Notices } from "../mq/mq.ts";
 import { CloudStorage } from "../storage/storage.ts";
 import { Tokens } from "../tokens/tokens.ts";
 
@@ -30,12 +31,19 @@ export type { Address, BrokerStats, Tap } from "../broker/broker.ts";
 export interface CloudLimits extends BrokerLimits, TokenLimits, TokenRates {
   /** Waiting messages of all clients together (lmq-protocol 1.3). */
   readonly offlinePerInstance: number;
+  /** Messages of one topic of the MQ side: with consumer groups, and of one that nobody reads. */
+  readonly mqPerTopic: number;
+  readonly mqUnread: number;
+  /** Publishes to topics that nobody reads, in all, that are kept after a burst. */
+  readonly mqUnreadPerSecond: number;
   /** Clients that never had a persistent session and for whom something waits. */
   readonly unknownTargets: number;
 }
 
 export interface CloudTimings extends BrokerTimings {
   readonly offlineRetentionMs: number;
+  /** How long a consumer has a message in hand before it comes again. */
+  readonly mqLeaseMs: number;
 }
 
 /** A transport left out is not listened on; port 0 is any free port. */
@@ -85,6 +93,7 @@ export interface CloudStats extends BrokerStats {
   readonly expired: number;
   readonly removedForLimit: number;
   readonly bufferedBytes: number;
+  readonly mq: MqStats;
 }
 
 const defaultLimits: CloudLimits = {
@@ -96,6 +105,9 @@ const defaultLimits: CloudLimits = {
   timestampWindowMs: 300_000,
   offlinePerInstance: 1_000_000,
   unknownTargets: 100_000,
+  mqPerTopic: 1_000_000,
+  mqUnread: 100_000,
+  mqUnreadPerSecond: 100,
   ratePerClient: 0,
   connectionsPerAddress: 10_000,
   connections: 20_000,
@@ -113,6 +125,10 @@ const defaultLimits: CloudLimits = {
   tokenRevokesPerMinute: 300,
 };
 
+/** Of one topic of the MQ side on disk, as for the messages. */
+const MQ_BYTES = { bytes: 268_435_456, unreadBytes: 33_554_432 } as const;
+/** Publishes that are kept although no group reads them; the rate behind it is a limit. */
+const MQ_UNREAD_BURST = 10_000;
 /** Tokens revoked and not expired yet; one costs about 150 bytes of memory. */
 const REVOKED_TOKENS = 100_000;
 
@@ -123,6 +139,7 @@ export const defaultTimings: CloudTimings = {
   retryLimit: 16,
   connectTimeoutMs: 10_000,
   tokenNoticeAheadMs: 300_000,
+  mqLeaseMs: 30_000,
   offlineRetentionMs: 259_200_000,
 };
 
@@ -136,9 +153,12 @@ export class Cloud implements Component {
   readonly #storage: CloudStorage;
   readonly #tokens: Tokens;
   readonly #broker: Broker;
+  readonly #mq: Mq;
+  readonly #notices: Notices;
   readonly #limits: CloudLimits;
   readonly #timings: CloudTimings;
   readonly #clock: Clock;
+  #directory: Directory;
   #listeners: Listener[] = [];
   #http: HttpSide | undefined;
   #ready: CloudAddresses | undefined;
@@ -148,6 +168,7 @@ export class Cloud implements Component {
     const limits = { ...defaultLimits, ...options.limits };
     const timings = { ...defaultTimings, ...options.timings };
     this.#options = options;
+    this.#directory = options.directory;
     this.#limits = limits;
     this.#timings = timings;
     this.#clock = deps.clock;
@@ -158,13 +179,28 @@ export class Cloud implements Component {
     );
     this.#tokens = new Tokens(
       { maxLifeMs: limits.tokenMaxLifeMs, revoked: REVOKED_TOKENS },
-      { ...deps, key: deps.tokenKey, directory: () => options.directory, log: this.#log },
+      { ...deps, key: deps.tokenKey, directory: () => this.#directory, log: this.#log },
     );
+    const directory = (): Directory => this.#directory;
+    this.#mq = new Mq(
+      {
+        leaseMs: timings.mqLeaseMs,
+        messages: limits.mqPerTopic,
+        unreadMessages: Math.min(limits.mqUnread, limits.mqPerTopic),
+        unreadBurst: MQ_UNREAD_BURST,
+        unreadPerSecond: limits.mqUnreadPerSecond,
+        ...MQ_BYTES,
+      },
+      { ...deps, storage: this.#storage, log: this.#log, directory },
+    );
+    this.#notices = new Notices({ ...deps, mq: this.#mq, directory });
     this.#broker = new Broker(
       { limits, timings },
       {
+        mq: this.#mq,
+        presence: this.#notices,
         storage: this.#storage,
-        directory: () => options.directory,
+        directory,
         tokens: this.#tokens,
         clock: deps.clock,
         log: this.#log,
@@ -182,6 +218,8 @@ export class Cloud implements Component {
     try {
       await this.#storage.start(both);
       await this.#tokens.start(both);
+      await this.#mq.start(both);
+      await this.#notices.start();
       this.#broker.start(both);
       this.#ready = await this.#listen();
     } catch (error) {
@@ -195,6 +233,15 @@ export class Cloud implements Component {
     });
   }
 
+  get directory(): Directory {
+    return this.#directory;
+  }
+
+  /** What was created or taken away while it runs; every later decision is by this one. */
+  changeDirectory(directory: Directory): void {
+    this.#directory = directory;
+  }
+
   /** Undefined before the start and after the stop. */
   get ready(): CloudAddresses | undefined {
     return this.#ready;
@@ -205,6 +252,7 @@ export class Cloud implements Component {
       ...this.#broker.stats,
       ...this.#storage.stats,
       bufferedBytes: this.#broker.bufferedBytes,
+      mq: this.#mq.stats,
     };
   }
 
@@ -231,7 +279,7 @@ export class Cloud implements Component {
   }
 
   async #listen(): Promise<CloudAddresses> {
-    const { listen, directory } = this.#options;
+    const { listen } = this.#options;
     const addresses: { -readonly [Name in keyof CloudAddresses]: Address } = {};
     for (const transport of ["mqtt", "mqtts", "ws", "wss"] as const) {
       const port = listen[transport]?.port;
@@ -239,24 +287,34 @@ export class Cloud implements Component {
     }
     if (listen.http) {
       const route = statusRoute({
-        directory: () => directory,
+        directory: () => this.#directory,
         limits: this.#limits,
         clock: this.#clock,
         connectionsOf: (clientId) => this.#broker.connectionsOf(clientId),
       });
       this.#http = new HttpSide(
-        { host: listen.host, port: listen.http.port },
-        { routes: [route, ...this.#tokenRoutes()], log: this.#log },
+        { host: listen.host, port: listen.http.port, requestMs: this.#timings.connectTimeoutMs },
+        { routes: [route, ...this.#tokenRoutes(), ...this.#mqRoutes()], log: this.#log },
       );
       addresses.http = await this.#http.start();
     }
     return addresses;
   }
 
+  #mqRoutes(): ReturnType<typeof mqRoutes> {
+    return mqRoutes({
+      mq: this.#mq,
+      directory: () => this.#directory,
+      limits: this.#limits,
+      clock: this.#clock,
+      publish: (message, done) => this.#broker.publish(message, done),
+    });
+  }
+
   #tokenRoutes(): ReturnType<typeof tokenRoutes> {
     const keeper = this.#tokens;
     return tokenRoutes({
-      directory: () => this.#options.directory,
+      directory: () => this.#directory,
       limits: this.#limits,
       clock: this.#clock,
       log: this.#log.child("tokens"),
@@ -287,7 +345,10 @@ export class Cloud implements Component {
         maxConnections: connections,
         handshakeMs: this.#timings.connectTimeoutMs,
       },
-      { accept: (stream, address) => this.#broker.accept(stream, address, maxMessageBytes) },
+      {
+        accept: (stream, address, port) =>
+          this.#broker.accept(stream, address, maxMessageBytes, port),
+      },
     );
     this.#listeners.push(listener);
     return await listener.start();

@@ -141,6 +141,11 @@ export class MemoryStore implements Store {
     return new MemoryStore(this.#live, lastRecordNumber);
   }
 
+  /** Records of one table, synced or not. */
+  countOf(table: string): number {
+    return this.#keysOf(table, () => true).length;
+  }
+
   #keysOf(table: string, match: (key: string) => boolean): string[] {
     const prefix = `${table}\0`;
     const keys = [...this.#live.keys()].filter((key) => key.startsWith(prefix));
