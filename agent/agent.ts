@@ -215,6 +215,7 @@ export async function createAgent(
       runId: outbox.epoch,
       bootId,
       concurrency: (plugin) => host.concurrency(plugin),
+      readsOnly: (command) => host.readsOnly(command),
     }),
     { store, outbox, dispatcher: host, clock, random, log },
   );

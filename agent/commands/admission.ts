@@ -18,6 +18,7 @@ import type { Queues } from "./queues.ts";
 import type { Recovery } from "./recovery.ts";
 import type { Addressee, Replies } from "./replies.ts";
 import { pluginOf, type Ticket } from "./ticket.ts";
+import type { Unrecorded, UnrecordedCommand } from "./unrecorded.ts";
 
 export interface Candidate {
   readonly parsed: Extract<ParsedCommand, { kind: "command" | "invalid" }>;
@@ -31,6 +32,7 @@ export interface AdmissionDeps
   readonly queues: Queues;
   readonly replies: Replies;
   readonly recovery: Recovery;
+  readonly unrecorded: Unrecorded;
   readonly counts: Counts;
 }
 
@@ -41,6 +43,8 @@ interface AboutCommand {
   readonly size: number;
   /** A record of the same command of this run, whose commit was reported as failed. */
   readonly stale: JournalEntry | undefined;
+  /** The journal cannot be read now: it must not be written either, where the key may be known. */
+  readonly unreadable: boolean;
 }
 
 /** What the journal says about a command's key. */
@@ -110,15 +114,38 @@ export class Admission {
         ? this.#repeat(to, entry, ticket)
         : this.#silent("id_conflict");
     }
-    if (found.state === "damaged") return this.#silent("journal_damaged");
-    if (found.state === "unavailable" || found.state === "left")
-      return this.#storageUnavailable(to, id);
+    const early = this.#withoutJournal(candidate, to, found);
+    if (early) return early;
     if (candidate.parsed.kind === "invalid") {
       const error = { code: "envelope_invalid", message: candidate.parsed.message };
       return this.#refuse(to, id, { status: "rejected", error });
     }
     const stale = found.state === "unknown" ? found.stale : undefined;
-    return this.#judge(candidate.parsed.envelope, { to, digest, size: candidate.size, stale });
+    const unreadable = found.state === "unavailable";
+    const more = { to, digest, size: candidate.size, stale, unreadable };
+    return this.#judge(candidate.parsed.envelope, more);
+  }
+
+  /** What ran without a record, and what nobody can know now; undefined: the checks go on. */
+  #withoutJournal(candidate: Candidate, to: Addressee, { state }: Known): (() => void) | undefined {
+    const { unrecorded } = this.#deps;
+    const { parsed } = candidate;
+    const key = keyOf(candidate);
+    const ran = unrecorded.find(key);
+    if (ran) {
+      return ran.digest === parsed.digest
+        ? () => unrecorded.repeat(to, key)
+        : this.#silent("id_conflict");
+    }
+    if (state === "damaged") return this.#silent("journal_damaged");
+    const mayGoOn =
+      state === "unavailable" &&
+      parsed.kind === "command" &&
+      unrecorded.covers(parsed.envelope.command);
+    if (state === "left" || (state === "unavailable" && !mayGoOn)) {
+      return this.#storageUnavailable(to, fieldsOf(candidate).id);
+    }
+    return undefined;
   }
 
   #judge(envelope: CommandEnvelope, more: AboutCommand): Ticket | (() => void) {
@@ -130,6 +157,12 @@ export class Admission {
     const now = { trusted: clock.trusted(), wallMs: clock.wallMs() };
     const refusal = refuseUnsigned(envelope, this.#options) ?? refuseExpired(envelope, now);
     if (refusal) return this.#refuse(more.to, id, refusal);
+    if (more.unreadable) {
+      const command = toCommand(envelope);
+      const { to, digest } = more;
+      const progress = envelope.progress ?? false;
+      return this.#runUnrecorded({ key: journalKey(command), command, digest, to, progress });
+    }
     if (journal.full) return this.#busy(more.to, id, "The record of commands is full.");
     if (queues.isFull(pluginOf(envelope.command)))
       return this.#busy(more.to, id, "Too many commands are waiting.");
@@ -168,8 +201,10 @@ export class Admission {
       return tickets.map((ticket) => {
         queues.letGo(ticket);
         ticket.reservation?.release();
-        const { command, replyTo } = ticket.entry;
-        return this.#storageUnavailable({ from: command.from, topic: replyTo }, command.id);
+        const { key, progress } = ticket;
+        const { command, digest, replyTo } = ticket.entry;
+        const to = { from: command.from, topic: replyTo };
+        return this.#runUnrecorded({ key, command, digest, to, progress });
       });
     }
     await this.#makeRoom();
@@ -256,6 +291,13 @@ export class Admission {
   #storageUnavailable(to: Addressee, id: string): () => void {
     const message = "The disk of the device does not take the command now.";
     return this.#comeAgain(to, id, { code: "storage_unavailable", message });
+  }
+
+  /** The disk takes no record of it: it runs without one if it only reads. */
+  #runUnrecorded(given: UnrecordedCommand): () => void {
+    return (
+      this.#deps.unrecorded.take(given) ?? this.#storageUnavailable(given.to, given.command.id)
+    );
   }
 
   /** Between one and three seconds, so that a crowd does not come back at once. */

@@ -20,8 +20,8 @@
  *   wait, replies that are not promised, senders whose rate is remembered.
  *
  * Full (queue, journal or reply lane): `busy` with `retryAfterMs`; nothing is recorded. A disk that
- * does not take writes: `busy`, code `storage_unavailable`; results wait in memory and are written
- * when it does again. Restarted: `start` ends every unfinished command as `interrupted`, in one
+ * does not take writes: `busy`, code `storage_unavailable`, but for commands that only read, which run
+ * without a record (`unrecorded.ts`); results wait in memory and are written when it does again. Restarted: `start` ends every unfinished command as `interrupted`, in one
  * synced commit, before anything is read. If that fails (disk, no room) they are ended in the
  * background, and until then count as running. What an earlier run left and the start did not see,
  * because its place in the order is damaged, is ended by its repetition or by a look over all
@@ -46,6 +46,7 @@ import {
 import { Queues } from "./queues.ts";
 import { Recovery } from "./recovery.ts";
 import { Replies } from "./replies.ts";
+import { Unrecorded } from "./unrecorded.ts";
 
 export type { Command, CommandResult, Dispatcher } from "./dispatcher.ts";
 export type { CommandsDeps, CommandsOptions, Inbound, Router } from "./options.ts";
@@ -104,6 +105,7 @@ export class Commands implements Component {
   readonly #finisher: Finisher;
   readonly #queues: Queues;
   readonly #recovery: Recovery;
+  readonly #unrecorded: Unrecorded;
   readonly #intake: Intake;
   readonly #counts = new Counts();
   /** Aborts the reading and the pruning. */
@@ -123,7 +125,9 @@ export class Commands implements Component {
     this.#queues = new Queues(options, { ...deps, finisher: this.#finisher, replies });
     const shared = { ...deps, journal, queues: this.#queues, counts };
     this.#recovery = new Recovery({ ...shared, finisher: this.#finisher });
-    this.#intake = new Intake(options, { ...shared, replies, recovery: this.#recovery });
+    this.#unrecorded = new Unrecorded(options, { ...deps, replies, counts });
+    const others = { replies, recovery: this.#recovery, unrecorded: this.#unrecorded };
+    this.#intake = new Intake(options, { ...shared, ...others });
   }
 
   /** Recovery: resolves when every command of an earlier run has ended or is being ended. */
@@ -186,6 +190,7 @@ export class Commands implements Component {
     this.#closing.abort();
     const readers = Promise.allSettled(this.#consumers);
     await Promise.race([readers, aborted(deadline)]); // A dead disk may hold up a batch.
+    this.#unrecorded.stop();
     await this.#queues.stop(deadline);
   }
 

@@ -10,13 +10,12 @@
  * of a start and be tried for ever. The journal has its bytes, for a repetition of the command.
  */
 import { backoffMs } from "../core/backoff.ts";
-import { describeError, type ErrorCode, HoldfastError, isHoldfastError } from "../core/errors.ts";
-import { limits } from "../core/limits.ts";
+import { describeError, type ErrorCode, isHoldfastError } from "../core/errors.ts";
 import { encodedPublishSize } from "../core/publish-packet.ts";
 import type { Reservation, Staged } from "../outbox/outbox.ts";
-import { encodeReply, finalStatuses } from "../protocol/reply.ts";
 import type { Counts } from "./counts.ts";
 import type { CommandResult } from "./dispatcher.ts";
+import { encodeFinal, noRoom } from "./final-reply.ts";
 import type { Journal, JournalEntry, JournalFinal } from "./journal.ts";
 import { bounds, type CommandsDeps, REPLY_LANE } from "./options.ts";
 import { mayReplyTo, type Policy, replyTopicOf } from "./policy.ts";
@@ -161,56 +160,11 @@ export class Finisher {
   }
 
   #endingOf(entry: JournalEntry, result: CommandResult): Ending {
-    const payload = this.#encode(entry, result);
-    if (payload.length > limits.payloadBytes) {
-      return this.#endingOf(entry, noRoom(payload.length, "message"));
-    }
+    const at = this.#deps.clock.wallMs();
+    const head = { id: entry.command.id, device: this.#options.clientId, at };
+    const payload = encodeFinal(head, result);
     const reply = Buffer.from(payload).toString("utf8");
     const status = (JSON.parse(reply) as { status: string }).status;
-    return { entry, payload, final: { status, at: this.#deps.clock.wallMs(), reply } };
+    return { entry, payload, final: { status, at, reply } };
   }
-
-  /** A result that cannot be said in JSON is a failure of the handler. */
-  #encode(entry: JournalEntry, result: CommandResult): Uint8Array {
-    const head = {
-      id: entry.command.id,
-      device: this.#options.clientId,
-      at: this.#deps.clock.wallMs(),
-    };
-    try {
-      return encodeReply({ ...head, ...checked(result) });
-    } catch (error) {
-      const why = error instanceof Error ? error.message : String(error);
-      return encodeReply({ ...head, ...failed("handler_failed", why) });
-    }
-  }
-}
-
-export function failed(code: string, message: string): CommandResult {
-  return { status: "failed", error: { code, message: message.slice(0, bounds.errorMessageChars) } };
-}
-
-/** Only what belongs in a reply; throws for what is no result at all. */
-function checked(result: CommandResult): CommandResult {
-  if (!finalStatuses.includes(result?.status)) {
-    throw new HoldfastError("handler_failed", "The plugin gave something that is no result.");
-  }
-  if (result.status === "succeeded") {
-    return { status: "succeeded", result: result.result ?? null };
-  }
-  const { code, message, details } = result.error;
-  if (typeof code !== "string" || typeof message !== "string") {
-    throw new HoldfastError("handler_failed", "The plugin gave an error without code or message.");
-  }
-  const short = message.slice(0, bounds.errorMessageChars);
-  return { status: result.status, error: { code, message: short, ...(details && { details }) } };
-}
-
-function noRoom(bytes: number, where: "lane" | "message"): CommandResult {
-  const details = { bytes, limit: limits.payloadBytes };
-  const message =
-    where === "message"
-      ? `The result is ${bytes} bytes long and does not fit one message.`
-      : `The result is ${bytes} bytes long and the device has no room to keep it.`;
-  return { status: "failed", error: { code: "no_room", message, details } };
 }

@@ -30,6 +30,8 @@ export interface CommandsOptions {
   readonly bootId: string;
   /** How many commands of a plugin may run at once; 1 unless given. */
   readonly concurrency?: (plugin: string) => number;
+  /** Whether a command only reads, so that it may run without a record; none does unless given. */
+  readonly readsOnly?: (command: string) => boolean;
   /** How long a command may run; 300 s unless given. */
   readonly deadlineMs?: number;
   readonly journal?: Partial<JournalBounds>;
@@ -81,6 +83,11 @@ export const bounds = {
   /** After this a command that still waits or runs says so. */
   noticeAfterMs: 2_000,
   defaultDeadlineMs: 300_000,
+  /** Without a record: commands that run at once, each at most so long; answers remembered. */
+  unrecordedRunning: 16,
+  unrecordedDeadlineMs: 30_000,
+  unrecordedReplies: 256,
+  unrecordedBytes: 1_048_576,
   /** Records read at once when the journal is opened. */
   openStep: 1_000,
   /** Journal entries read at once, and the pause after, when all are looked over after a start. */

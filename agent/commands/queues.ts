@@ -12,7 +12,8 @@
 import { withDeadline } from "../core/clock.ts";
 import { describeError } from "../core/errors.ts";
 import type { CommandResult } from "./dispatcher.ts";
-import { type Finisher, failed } from "./finish.ts";
+import { failed } from "./final-reply.ts";
+import type { Finisher } from "./finish.ts";
 import { bounds, type CommandsDeps, type CommandsOptions } from "./options.ts";
 import { refuseExpired } from "./policy.ts";
 import type { Replies } from "./replies.ts";

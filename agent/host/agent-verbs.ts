@@ -25,6 +25,7 @@ export function agentVerbs(plugins: () => readonly PluginInfo[]): Plugin {
       describe: {
         summary: "The commands of this device, or one of them with the schema of its parameters.",
         idempotent: true,
+        readsOnly: true,
         params: describeParams,
         handler: ({ command }) => describe(plugins(), command),
       },

@@ -178,6 +178,12 @@ export class Host implements Dispatcher, Component {
     return this.#verb(plugin, verb)?.idempotent ?? false;
   }
 
+  /** True if the verb says that it changes nothing at all. */
+  readsOnly(command: string): boolean {
+    const { plugin, verb } = splitName(command);
+    return this.#verb(plugin, verb)?.readsOnly ?? false;
+  }
+
   checks(): readonly Check[] {
     return [{ name: "plugins.running", run: async () => this.#checkRunning() }];
   }

@@ -183,6 +183,7 @@ function describe(verb: string, it: Verb): VerbInfo {
     verb,
     summary: it.summary,
     idempotent: it.idempotent ?? false,
+    readsOnly: it.readsOnly ?? false,
     concurrency: it.concurrency ?? 1,
     ...(it.deadlineMs !== undefined && { deadlineMs: it.deadlineMs }),
     ...(params && { params }),

@@ -30,6 +30,7 @@ export interface VerbInfo {
   readonly verb: string;
   readonly summary: string;
   readonly idempotent: boolean;
+  readonly readsOnly: boolean;
   readonly deadlineMs?: number;
   readonly concurrency: number;
   /** JSON Schema of the parameters, where the plugin's schemas can tell. */

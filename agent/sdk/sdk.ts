@@ -136,6 +136,11 @@ interface VerbOptions {
   readonly summary: string;
   /** True if running it twice does no more than running it once. */
   readonly idempotent?: boolean;
+  /**
+   * True if it changes nothing at all; goes with `idempotent`. Such a verb is also answered while the
+   * disk takes no writes, without a record, so that a device in trouble can be asked what is wrong.
+   */
+  readonly readsOnly?: boolean;
   /** Milliseconds until the command ends as `deadline_exceeded`; 1 to 86,400,000. */
   readonly deadlineMs?: number;
   /** How many of this verb may run at once; 1 (the default) to 64. */
@@ -225,6 +230,10 @@ function checkVerb(plugin: string, verb: string, command: Verb): void {
     `${name}: summary is one line of 1 to 200 characters`,
   );
   demand(typeof command.handler === "function", `${name}: handler is a function`);
+  demand(
+    command.readsOnly !== true || command.idempotent === true,
+    `${name}: readsOnly goes with idempotent`,
+  );
   demand(params === undefined || isSchema(params), `${name}: params is a Standard Schema`);
   demand(result === undefined || isSchema(result), `${name}: result is a Standard Schema`);
   demand(

@@ -163,7 +163,7 @@ export function outboxOptions(config: Config, bootId: string, { topics }: Identi
 
 export function commandsOptions(
   config: Config,
-  run: Pick<CommandsOptions, "runId" | "bootId" | "concurrency">,
+  run: Pick<CommandsOptions, "runId" | "bootId" | "concurrency" | "readsOnly">,
 ): CommandsOptions {
   const { commands, topics, service, device } = config;
   return {

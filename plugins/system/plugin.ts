@@ -71,6 +71,7 @@ export function systemPlugin(machine: Machine = thisMachine): Plugin {
       ping: {
         summary: "Answers, with the text that it was sent.",
         idempotent: true,
+        readsOnly: true,
         concurrency: 4,
         params: v.strictObject({ echo: v.optional(v.pipe(v.string(), v.maxLength(1_024))) }),
         handler: ({ echo }, { clock }) => ({ pong: true, at: clock.now(), echo }),
@@ -78,6 +79,7 @@ export function systemPlugin(machine: Machine = thisMachine): Plugin {
       info: {
         summary: "What this machine is, the agent on it, and the nonce of this start.",
         idempotent: true,
+        readsOnly: true,
         concurrency: 4,
         deadlineMs,
         async handler(_params, context) {
@@ -97,6 +99,7 @@ export function systemPlugin(machine: Machine = thisMachine): Plugin {
       metrics: {
         summary: "Load, memory, disk and temperature now; null where there is no sensor.",
         idempotent: true,
+        readsOnly: true,
         concurrency: 4,
         deadlineMs,
         handler: (_params, context) => metrics(context),
@@ -104,6 +107,7 @@ export function systemPlugin(machine: Machine = thisMachine): Plugin {
       processes: {
         summary: "The busiest processes: top 1 to 50 (10), by cpu (default) or mem.",
         idempotent: true,
+        readsOnly: true,
         deadlineMs,
         params: ProcessesParams,
         async handler({ top, by }, context) {
@@ -120,6 +124,7 @@ export function systemPlugin(machine: Machine = thisMachine): Plugin {
       disks: {
         summary: "The file systems that are mounted and how full they are.",
         idempotent: true,
+        readsOnly: true,
         deadlineMs,
         async handler(_params, context) {
           const all = await inTime(context, (part) => part(fileSystems));

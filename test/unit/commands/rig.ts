@@ -38,6 +38,8 @@ export class FakeOutbox implements StagingOutbox {
   capacityBytes = 1_000_000;
   reserved = 0;
   failPuts = false;
+  /** A put is acknowledged by the service, and the disk not asked. */
+  online = false;
   /** Topics that cannot be published to. */
   refuses: (topic: string) => boolean = () => false;
   /** Awaited by every put: a link or disk that is stuck. */
@@ -68,6 +70,11 @@ export class FakeOutbox implements StagingOutbox {
     this.asked.push({ topic: message.topic, text: Buffer.from(message.payload).toString("utf8") });
     await this.beforePut();
     if (this.failPuts) throw new HoldfastError("lane_full");
+    if (this.online) {
+      const id = messageId("0123456789ABCDEFGHJKMNPQRS", ++this.#seq);
+      this.sent.push(this.asked.at(-1) as Stored);
+      return { id, seq: this.#seq, safe: "broker" };
+    }
     const staged = this.stage(message);
     await this.#store.commit(staged.writes, { sync: true });
     staged.committed();

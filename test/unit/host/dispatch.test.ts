@@ -306,12 +306,17 @@ test("calls of a verb beyond its concurrency wait; one that will not end holds n
           running--;
         },
       },
-      other: { summary: "x", handler: () => "free" },
+      other: { summary: "x", idempotent: true, readsOnly: true, handler: () => "free" },
     },
   });
   const { host } = hosting([plugin]);
   await host.start(never);
   expect(host.concurrency("p")).toBe(2);
+  expect(["p.run", "p.other", "p.none"].map((name) => host.readsOnly(name))).toEqual([
+    false,
+    true,
+    false,
+  ]);
   const abort = new AbortController();
   const calls = [1, 2, 3].map(() => host.dispatch(command("p.run"), abort.signal));
   await waitFor(() => releases.length === 2);

@@ -36,6 +36,7 @@ test.each([
   ["a result that is no schema", { ...good, commands: { run: { ...verb, result: 1 } } }, "result"],
   ["a config that is no schema", { ...good, config: { path: "string" } }, "good: config"],
   ["a deadline of 0", { ...good, commands: { run: { ...verb, deadlineMs: 0 } } }, "deadlineMs"],
+  ["reads only once", { ...good, commands: { run: { ...verb, readsOnly: true } } }, "readsOnly"],
   ["65 at once", { ...good, commands: { run: { ...verb, concurrency: 65 } } }, "concurrency"],
   ["a start that is no function", { ...good, start: true }, "good: start"],
 ])("refuses %s", (_what, definition, named) => {
