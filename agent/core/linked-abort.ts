@@ -43,7 +43,7 @@ export class LinkedAbort {
 
   abort(reason?: unknown): void {
     this.release();
-    this.#controller.abort(reason);
+    this.#controller.abort(reason ?? OVER);
   }
 
   /** The work is over: the sources no longer know of it. */

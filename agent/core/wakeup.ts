@@ -1,3 +1,8 @@
+import type { Clock } from "./clock.ts";
+
+/** Made once: without a reason of its own each abort would make an error with a stack. */
+const OVER = "the wait is over";
+
 /**
  * What an event may do to a loop: wake it. `notify` before `wait` is remembered once, so a loop
  * that looks for work, finds none and then waits never sleeps through an event.
@@ -12,6 +17,19 @@ export class Wakeup {
   notify(): void {
     if (this.#waiting) this.#waiting();
     else this.#pending = true;
+  }
+
+  /** As `wait`, and at the latest after `ms`. */
+  async waitAtMost(ms: number, clock: Pick<Clock, "sleep">, signal: AbortSignal): Promise<void> {
+    if (this.#pending || signal.aborted || ms === Number.POSITIVE_INFINITY) {
+      return this.wait(signal);
+    }
+    const timer = new AbortController();
+    void clock.sleep(ms, timer.signal).then(() => {
+      if (!timer.signal.aborted) this.#waiting?.();
+    });
+    await this.wait(signal);
+    timer.abort(OVER);
   }
 
   /** Resolves at the next (or a remembered) notify, or when `signal` aborts. One waiter at most. */

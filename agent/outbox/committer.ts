@@ -1,7 +1,6 @@
 import type { Clock } from "../core/clock.ts";
 import { describeError, HoldfastError } from "../core/errors.ts";
 import { limits } from "../core/limits.ts";
-import { LinkedAbort } from "../core/linked-abort.ts";
 import type { Logger } from "../core/log.ts";
 import { Wakeup } from "../core/wakeup.ts";
 import { isImportant, type Store, type Write } from "../store/store.ts";
@@ -192,14 +191,9 @@ export class Committer {
   }
 
   async #pause(ms: number, signal: AbortSignal): Promise<void> {
-    const pause = new LinkedAbort(signal);
     this.#wakesAtMs = this.#deps.clock.monotonicMs() + ms;
-    if (ms !== Number.POSITIVE_INFINITY) {
-      void this.#deps.clock.sleep(ms, pause.over).then(() => pause.abort());
-    }
-    await this.#wakeup.wait(pause.signal);
+    await this.#wakeup.waitAtMost(ms, this.#deps.clock, signal);
     this.#wakesAtMs = 0;
-    pause.release();
   }
 
   /** Milliseconds until something is to be written; infinity when nothing is. */

@@ -3,7 +3,6 @@ import type { Clock } from "../core/clock.ts";
 import type { Component } from "../core/component.ts";
 import { describeError, HoldfastError } from "../core/errors.ts";
 import { limits } from "../core/limits.ts";
-import { LinkedAbort } from "../core/linked-abort.ts";
 import type { Logger } from "../core/log.ts";
 import {
   type Batch,
@@ -705,12 +704,8 @@ export class DurableOutbox implements Outbox, Component {
   }
 
   /** Until there is something new, or a lane that could not be read is to be tried again. */
-  async #waitForMore(retryMs: number, signal: AbortSignal): Promise<void> {
-    if (retryMs === Number.POSITIVE_INFINITY) return this.#readable.wait(signal);
-    const pause = new LinkedAbort(signal);
-    void this.#clock.sleep(retryMs, pause.over).then(() => pause.abort());
-    await this.#readable.wait(pause.signal);
-    pause.release();
+  #waitForMore(retryMs: number, signal: AbortSignal): Promise<void> {
+    return this.#readable.waitAtMost(retryMs, this.#clock, signal);
   }
 
   #msToQuarantine({ trial = false }: TakeLimit): number {

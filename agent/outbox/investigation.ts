@@ -21,7 +21,7 @@ export interface Verdict {
 /** Topics of which it is remembered whether they went through. */
 const TOPICS = 1_024;
 /** Between two looks at the topic of what went through: the fast path pays nothing for it. */
-const SAMPLE_MS = 5;
+const SAMPLE_MS = 20;
 
 /**
  * What the forwarder tells the state machine of suspicion about its connections, and what topics
