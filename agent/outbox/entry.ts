@@ -18,6 +18,8 @@ export interface StoredRecord {
   heldBytes: number;
   /** In the lane's `stored` queue now. */
   queued: boolean;
+  /** Others hold this very object besides: a read under way, the index of a lane's keys. */
+  pins: number;
   readonly time: RecordTime;
   /** Of its first and last message. */
   readonly epoch: string;

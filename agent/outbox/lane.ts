@@ -5,6 +5,7 @@ import { isWhollyGone, LatestIndex } from "./latest.ts";
 import type { ProducerNote } from "./producer-notes.ts";
 import type { RecordTime } from "./record.ts";
 import { entriesOf, type Run } from "./run.ts";
+import { StoredQueue } from "./stored-queue.ts";
 
 export interface LaneOptions {
   /** 1 is sent first. */
@@ -48,7 +49,7 @@ export class Lane {
   /** Read back too, after `loaded`, and not looked at one by one. */
   readonly runs = new Deque<Run>();
   /** On disk, after `loaded` and `runs`. */
-  readonly stored = new Deque<StoredRecord>();
+  readonly stored = new StoredQueue(this);
   /** In memory, after `stored`; untaken or gone, never taken. */
   readonly tail = new Deque<Entry>();
   tailBytes = 0;
@@ -176,7 +177,11 @@ export class Lane {
   }
 
   unshiftStored(records: readonly StoredRecord[]): void {
-    for (const record of records) record.queued = true;
+    for (const record of records) {
+      // Messages of it were spilled meanwhile: it is in the queue twice, and must stay one object.
+      if (record.queued) record.pins++;
+      record.queued = true;
+    }
     this.stored.unshift(records);
   }
 

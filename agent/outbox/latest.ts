@@ -13,7 +13,8 @@ export interface Place {
 /**
  * The newest message of each key in a lane that keeps only the latest. A message without a key is
  * not in it and is never replaced, nor is one in flight. Holds one small object a key and is bounded
- * by the lane: keys whose message is gone are swept out when they are more than those that stay.
+ * by the lane: keys whose message is gone are swept out when they are more than those that stay. A
+ * record that it refers to is pinned (`StoredRecord.pins`): one object more a key, while it is on disk.
  */
 export class LatestIndex {
   readonly #byKey = new Map<string, Place>();
@@ -81,6 +82,14 @@ export function replacedBy(entry: Entry): Place | undefined {
 function isReplaceable({ entry, record, index }: Place): boolean {
   if (entry) return entry.place !== "gone" && !entry.taken;
   return record !== undefined && (record.gone & (1 << index)) === 0;
+}
+
+/** Whether the index of a lane will refer to the record of these messages: 1, else 0. */
+export function indexPins(
+  lane: { readonly latest: LatestIndex | undefined },
+  messages: readonly { readonly key: string }[],
+): number {
+  return lane.latest && messages.some(({ key }) => key !== "") ? 1 : 0;
 }
 
 export function isWhollyGone(record: StoredRecord): boolean {

@@ -1,10 +1,10 @@
-import { describeError } from "../core/errors.ts";
+import { describeError, isHoldfastError } from "../core/errors.ts";
 import type { Logger } from "../core/log.ts";
 import { messageId } from "../core/message.ts";
 import type { Store, Table } from "../store/store.ts";
 import type { StoredRecord } from "./entry.ts";
 import type { Lane } from "./lane.ts";
-import type { LatestIndex } from "./latest.ts";
+import { indexPins, type LatestIndex } from "./latest.ts";
 import { hex, type Ledger } from "./ledger.ts";
 import type { GapEnd, Loss } from "./losses.ts";
 import { allOf, bits } from "./masks.ts";
@@ -22,6 +22,8 @@ export interface Found {
 
 /** The longest run of missing numbers that is looked at; a hole like this is no hole any more. */
 const MOST_MISSING = 1_000_000;
+/** So many keys at most are looked up one by one instead of stepping through the lanes. */
+const FEW_LOOKUPS = 64;
 
 /**
  * Lists the records on disk into their lanes, in the order of their numbers, and finds what is
@@ -70,19 +72,64 @@ export class Listing {
   }
 
   async run(): Promise<Found> {
-    let cursor = "";
-    // Lane by lane, each from the ledger's head on, so that deleted records are not stepped over;
-    // lanes that the configuration does not name are looked for between those that it does.
-    for (const name of this.#known) {
-      await this.#listUnknown(cursor, `${name}/`);
-      cursor = await this.#listLane(name);
+    // LevelDB finds the next key behind any number of deleted ones only by stepping over them. So
+    // each lane is listed from the ledger's head on, a few records are looked up by their numbers,
+    // and where nobody else can have a record nobody else is looked for.
+    const proven = this.#store.lastNumberProven === true;
+    if (!proven || !(await this.#listFew())) {
+      for (const name of this.#known) await this.#listLane(name);
     }
-    await this.#listUnknown(cursor, undefined);
+    if (!proven || !this.#isComplete()) await this.#listUnknown();
     this.#findMissing();
     return { changed: this.#changed, losses: this.#losses };
   }
 
-  async #listUnknown(after: string, upTo: string | undefined): Promise<void> {
+  /** Each number that is not gone, looked up in each lane; false: they are too many for that. */
+  async #listFew(): Promise<boolean> {
+    const few: number[] = [];
+    for (const number of this.#ledger.present(this.#store.lastNumber ?? 0)) {
+      few.push(number);
+      if (few.length * this.#known.length > FEW_LOOKUPS) return false;
+    }
+    const keys = few.flatMap((number) => this.#known.map((name) => `${name}/${hex(number)}`));
+    const values = await Promise.all(keys.map((key) => this.#lookUp(key)));
+    for (const [i, key] of keys.entries()) {
+      const value = values[i];
+      if (value === "damaged") this.#damaged(key);
+      else if (value) this.#list(this.#laneOf(laneName(key)), key, value);
+    }
+    return true;
+  }
+
+  async #lookUp(key: string): Promise<Uint8Array | "damaged" | undefined> {
+    try {
+      return await this.#table.get(key);
+    } catch (error) {
+      if (!isHoldfastError(error, "store_damaged")) throw error;
+      this.#log.error("record not readable", { key, error: describeError(error) });
+      return "damaged";
+    }
+  }
+
+  /** Whether every number is listed or gone, so that there is no other record anywhere. */
+  #isComplete(): boolean {
+    for (const number of this.#ledger.present(this.#store.lastNumber ?? 0)) {
+      if (!this.#seen.has(number)) return false;
+    }
+    return true;
+  }
+
+  /** Lanes that the configuration does not name are looked for between those that it does. */
+  async #listUnknown(): Promise<void> {
+    let cursor = "";
+    for (const name of this.#known) {
+      await this.#listBetween(cursor, `${name}/`);
+      cursor = `${name}/\x7f`;
+    }
+    await this.#listBetween(cursor, undefined);
+  }
+
+  async #listBetween(after: string, upTo: string | undefined): Promise<void> {
     let cursor = after;
     for (;;) {
       const first = await this.#first(cursor, upTo);
@@ -124,12 +171,13 @@ export class Listing {
       const known = this.#ledger.mask(number);
       const noted = (this.#noted.masks.get(number) ?? 0) & allOf(count);
       const gone = known | noted;
-      const whole = gone === 0 ? undefined : decodeRecord(value);
+      const whole = gone === 0 && !lane.latest ? undefined : decodeRecord(value);
       const bytes = whole ? bytesOf(whole, ~gone) : head.packetBytes;
+      const pins = whole ? indexPins(lane, whole.messages) : 0;
       const epoch = this.#epochs.get(head.epoch) ?? head.epoch;
       this.#epochs.set(epoch, epoch);
       const record: StoredRecord = {
-        ...{ lane, number, count, bytes, gone, held: 0, heldBytes: 0, queued: true, time },
+        ...{ lane, number, count, bytes, gone, held: 0, heldBytes: 0, queued: true, pins, time },
         ...{ epoch, firstSeq, lastSeq },
       };
       for (const { seq, producerId } of head.producers) {
@@ -142,7 +190,7 @@ export class Listing {
       lane.bytes += bytes;
       if (bits(gone) < count) lane.stored.push(record);
       if (whole && gone !== known) this.#noteChange(record, whole, known);
-      if (lane.latest) this.#keepLatest(lane.latest, record, whole ?? decodeRecord(value));
+      if (lane.latest && whole) this.#keepLatest(lane.latest, record, whole);
     } catch (error) {
       this.#log.error("record not readable", { key, error: describeError(error) });
       this.#damaged(key);
@@ -192,6 +240,7 @@ export class Listing {
     this.#losses.push(damagedRecord(lane.name));
     const record: StoredRecord = {
       ...{ lane, number, count: 1, bytes: 0, gone: 1, held: 0, heldBytes: 0, queued: false },
+      pins: 0,
       ...{ time: { bootId: "", monotonicMs: 0, wallMs: 0, trusted: false } },
       ...{ epoch: "", firstSeq: 0, lastSeq: 0 },
     };
@@ -202,10 +251,9 @@ export class Listing {
     // Behind the last one that is there: a lost tail, which the store's anchor knows of.
     const known = this.#store.lastNumber ?? 0;
     const last = Math.max(this.#seen.highest, this.#ledger.highest, known);
-    const first = Math.max(this.#ledger.through + 1, last - MOST_MISSING);
     let missing = 0;
-    for (let number = first; number <= last; number++) {
-      if (this.#seen.has(number) || this.#ledger.isGone(number)) continue;
+    for (const number of this.#ledger.present(last, last - MOST_MISSING)) {
+      if (this.#seen.has(number)) continue;
       missing++;
       this.#ledger.markRecord(number);
       this.#losses.push(damagedRecord(null));

@@ -4,7 +4,7 @@ import { decodePublish } from "../core/publish-packet.ts";
 import type { Codec, Store, Table, Write } from "../store/store.ts";
 import type { Entry, StoredRecord } from "./entry.ts";
 import type { Lane } from "./lane.ts";
-import { isWhollyGone } from "./latest.ts";
+import { indexPins, isWhollyGone } from "./latest.ts";
 import { hex, Ledger } from "./ledger.ts";
 import { type Found, Listing } from "./listing.ts";
 import type { Loss } from "./losses.ts";
@@ -82,6 +82,7 @@ export class Records {
         held: allOf(entries.length),
         heldBytes: packetBytes,
         queued: false,
+        pins: indexPins(first.lane, entries),
         time,
         epoch,
         firstSeq: first.seq,
@@ -111,7 +112,9 @@ export class Records {
     while (batch.length < RECORDS_PER_READ && bytes < READ_BYTES) {
       const record = lane.shiftStored();
       if (!record) break;
-      if (isWhollyGone(record)) continue;
+      // One that is pinned may be in the queue twice, see `Lane.unshiftStored`.
+      if (isWhollyGone(record) || (record.pins > 0 && batch.includes(record))) continue;
+      record.pins++;
       batch.push(record);
       bytes += record.bytes;
     }
@@ -121,6 +124,8 @@ export class Records {
     } catch (error) {
       lane.unshiftStored(batch);
       throw error;
+    } finally {
+      for (const record of batch) record.pins--;
     }
     const found: { stored: StoredRecord; content: Content }[] = [];
     const damaged: Dropped[] = [];

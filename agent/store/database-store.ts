@@ -94,6 +94,7 @@ export class DatabaseStore implements Store, Component {
   #state: StoreState = "new";
   #fault: string | undefined;
   #lastNumber = 0;
+  #lastNumberProven = false;
   /** Of the newest record that was given to the database, whether it took it or not. */
   #lastNumberedKey = { key: "", lastNumber: 0 };
   #damaged = 0;
@@ -152,6 +153,11 @@ export class DatabaseStore implements Store, Component {
   /** The system's code for why the disk does not take writes, as far as it is known. */
   get fault(): string | undefined {
     return this.#state === "open" ? undefined : this.#fault;
+  }
+
+  /** A stop that was clean told it, and no other process wrote since. */
+  get lastNumberProven(): boolean {
+    return this.#lastNumberProven;
   }
 
   /** How often a damaged database was dealt with in this folder. */
@@ -333,7 +339,10 @@ export class DatabaseStore implements Store, Component {
     if (marker && marker.format > this.#formats.newest) throw newerFormat(this.#dir, marker.format);
     this.#marker = marker;
     if (marker || (await holdsData(this.#dir))) await this.#openExisting();
-    else this.#database = await this.#asOurs(this.#opening.create());
+    else {
+      this.#database = await this.#asOurs(this.#opening.create());
+      this.#lastNumberProven = true;
+    }
     this.#lastNumber = Math.max(this.#lastNumber, await this.#readLastNumber(this.#reading()));
     await this.#settleMarker();
     await this.#settleAnchor();
@@ -345,7 +354,7 @@ export class DatabaseStore implements Store, Component {
 
   async #openExisting(): Promise<void> {
     const anchor = await this.#anchor.read(this.id);
-    const { database, salvage } = await this.#asOurs(
+    const { database, salvage, untouched } = await this.#asOurs(
       this.#opening.open({
         anchored: anchor?.number ?? 0,
         inventory: anchor?.inventory,
@@ -354,6 +363,7 @@ export class DatabaseStore implements Store, Component {
     );
     this.#database = database;
     this.#salvage = salvage;
+    this.#lastNumberProven = untouched === true;
     if (!salvage) return;
     const { outcome, cause, aside, findings } = salvage;
     this.#log.error("store salvaged", { outcome, cause, aside });

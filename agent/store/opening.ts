@@ -54,6 +54,8 @@ export interface Salvage {
 
 export interface Opened {
   readonly database: KeyValue;
+  /** It is as the last clean stop left it, to the byte. */
+  readonly untouched?: boolean;
   readonly salvage: Salvage | undefined;
 }
 
@@ -85,7 +87,7 @@ export class Opening {
     if (!kept && expected.inventory !== undefined) {
       if (expected.inventory === (await inventory(this.#at("db")))) {
         const { database, error } = await this.#tryOpen("db");
-        if (database) return { database, salvage: undefined };
+        if (database) return { database, salvage: undefined, untouched: true };
         this.#log.warn("database does not open", { error: describeError(error) });
       }
     }

@@ -65,6 +65,8 @@ export interface Store {
   readonly shortFrom?: number;
   /** As far as it is known besides the records: at least so many were committed. */
   readonly lastNumber?: number;
+  /** No record has a higher number than `lastNumber`. Otherwise one may be found by looking. */
+  readonly lastNumberProven?: boolean;
   /** A record with this number was found, or is known to be gone: later ones get higher numbers. */
   noteNumber(recordNumber: number): void;
 }

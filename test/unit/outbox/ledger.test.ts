@@ -2,6 +2,7 @@ import fc from "fast-check";
 import { expect, test } from "vitest";
 import { AssertionFailure } from "../../../agent/core/assert.ts";
 import { Ledger } from "../../../agent/outbox/ledger.ts";
+import { heldMemory } from "../../support/held-memory.ts";
 import { MemoryStore } from "../../support/memory-store.ts";
 
 async function reloaded(store: MemoryStore): Promise<Ledger> {
@@ -104,6 +105,44 @@ test("what is behind the head costs nothing", async () => {
   const raw = store.table<Uint8Array>("ledger", { encode: (v) => v, decode: (v) => v });
   const keys = (await Array.fromAsync(raw.range({ limit: 1_000 }))).map(([key]) => key);
   expect(keys).toEqual(["through"]);
+});
+
+test("a record that stays for months costs no memory for those that come and go", async () => {
+  const ledger = await reloaded(new MemoryStore());
+  const before = heldMemory();
+  // As the committer does: what the writes were is forgotten once they are on disk.
+  for (let n = 2; n <= 2_000_000; n++) {
+    ledger.markRecord(n);
+    if (n % 4_096 === 0) ledger.takeWrites();
+  }
+  ledger.takeWrites();
+  expect(heldMemory() - before).toBeLessThan(64 * 1_024); // 2,000 blocks would be 500 KB.
+  expect([1, 2, 1_999_999, 2_000_000, 2_000_001].map((n) => ledger.isGone(n))).toEqual([
+    ...[false, true, true, true, false],
+  ]);
+  expect([ledger.through, ledger.highest]).toEqual([0, 2_000_000]);
+});
+
+test("when it goes at last, the head follows in commits of bounded size", async () => {
+  const store = new MemoryStore();
+  const ledger = await reloaded(store);
+  const count = 3_000 * 1_024;
+  for (let n = 2; n <= count; n++) ledger.markRecord(n);
+  await store.commit(ledger.takeWrites(), { sync: true });
+  ledger.markRecord(1);
+  const throughs: number[] = [];
+  for (let i = 0; i < 4; i++) {
+    const writes = ledger.takeWrites();
+    expect(writes.length).toBeLessThanOrEqual(1_100);
+    await store.commit(writes, { sync: true });
+    // A restart in between finds the same.
+    const after = await reloaded(store);
+    expect([after.through, after.isGone(1), after.isGone(count)]).toEqual([
+      ...[ledger.through, true, true],
+    ]);
+    throughs.push(ledger.through / 1_024);
+  }
+  expect(throughs).toEqual([1_024, 2_048, 3_000, 3_000]);
 });
 
 test("writes that are lost before a commit leave the ledger as it was on disk", async () => {

@@ -35,7 +35,8 @@ function runOf(firstSeq: number, count: number, ttlMs = 0): Run {
   if (!content) throw new Error("it is a plain record");
   const bytes = content.packetBytes;
   const record: StoredRecord = {
-    ...{ lane, number: 7, count, bytes, gone: 0, held: -1, heldBytes: bytes, queued: false },
+    ...{ lane, number: 7, count, bytes, gone: 0, held: -1, heldBytes: bytes },
+    ...{ queued: false, pins: 0 },
     ...{ time, epoch: EPOCH, firstSeq, lastSeq: firstSeq + count - 1 },
   };
   return { record, content, next: 0 };
