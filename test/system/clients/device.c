@@ -51,6 +51,7 @@ static MQTTClient client;
 static int connect_as(const char *url, const char *mode, const char *password) {
   char username[256];
   MQTTClient_connectOptions options = MQTTClient_connectOptions_initializer;
+  MQTTClient_SSLOptions tls = MQTTClient_SSLOptions_initializer;
   snprintf(username, sizeof username, "%s|%s|%s", mode, access_key, instance);
   if (MQTTClient_create(&client, url, client_id, MQTTCLIENT_PERSISTENCE_NONE, NULL) != 0)
     fail("create");
@@ -59,6 +60,11 @@ static int connect_as(const char *url, const char *mode, const char *password) {
   options.MQTTVersion = MQTTVERSION_3_1_1;
   options.username = username;
   options.password = password;
+  if (strncmp(url, "ssl:", 4) == 0 || strncmp(url, "wss:", 4) == 0) {
+    tls.trustStore = setting("CA_FILE");
+    tls.verify = 1;
+    options.ssl = &tls;
+  }
   int code = MQTTClient_connect(client, &options);
   printf("connack %d\n", code);
   return code == 0;
@@ -231,7 +237,9 @@ int main(int argc, char **argv) {
   const char *verb = argc > 1 ? argv[1] : "";
   if (strcmp(verb, "status") == 0) return status(argv[2]), 0;
   if (strcmp(verb, "self") == 0) hello(url_of("tcp", "MQTT_PORT", ""));
+  else if (strcmp(verb, "tls") == 0) hello(url_of("ssl", "MQTTS_PORT", ""));
   else if (strcmp(verb, "websocket") == 0) hello(url_of("ws", "WS_PORT", "/mqtt"));
+  else if (strcmp(verb, "wss") == 0) hello(url_of("wss", "WSS_PORT", "/mqtt"));
   else if (strcmp(verb, "token") == 0) with_token();
   else if (strcmp(verb, "send") == 0 && connect_signed(url_of("tcp", "MQTT_PORT", ""))) {
     char topic[256];

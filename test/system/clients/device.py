@@ -39,7 +39,7 @@ def sign(text):
 class Device:
     """One connection; everything that happens is put into one queue."""
 
-    def __init__(self, password=None, mode="Signature", transport="tcp"):
+    def __init__(self, password=None, mode="Signature", transport="tcp", tls=False):
         options = {
             "client_id": CLIENT_ID,
             "clean_session": False,
@@ -58,6 +58,8 @@ class Device:
         self.client.username_pw_set(
             "%s|%s|%s" % (mode, ACCESS_KEY, INSTANCE), password or sign(CLIENT_ID)
         )
+        if tls:
+            self.client.tls_set(ca_certs=os.environ["CA_FILE"])
         self.client.reconnect_delay_set(60, 120)
 
     def connect(self, port):
@@ -91,9 +93,9 @@ class Device:
         self.client.loop_stop()
 
 
-def hello(port, transport):
-    device = Device(transport=transport)
-    if device.connect(port):
+def hello(port, transport, tls=False):
+    device = Device(transport=transport, tls=tls)
+    if device.connect(int(os.environ[port])):
         device.publish("%s/p2p/%s" % (PARENT, CLIENT_ID), "hello myself")
         device.show()
     device.end()
@@ -176,8 +178,10 @@ def token():
 
 
 VERBS = {
-    "self": lambda: hello(int(os.environ["MQTT_PORT"]), "tcp"),
-    "websocket": lambda: hello(int(os.environ["WS_PORT"]), "websockets"),
+    "self": lambda: hello("MQTT_PORT", "tcp"),
+    "tls": lambda: hello("MQTTS_PORT", "tcp", tls=True),
+    "websocket": lambda: hello("WS_PORT", "websockets"),
+    "wss": lambda: hello("WSS_PORT", "websockets", tls=True),
     "send": send,
     "receive": receive,
     "status": status,

@@ -11,10 +11,12 @@ sign() {
   printf '%s' "$1" | openssl dgst -sha1 -hmac "$SECRET" -binary | base64
 }
 
-# The options of a persistent connection as client id $1, in signature mode.
+# The options of a persistent connection as client id $1, in signature mode; the others besides.
 as() {
-  printf '%s\n' -h 127.0.0.1 -p "$MQTT_PORT" -V mqttv311 -k 90 -q 1 -c -i "$1" \
-    -u "Signature|$ACCESS_KEY|$INSTANCE" -P "$(sign "$1")"
+  local id=$1
+  shift
+  set -- "$@" -i "$id" -P "$(sign "$id")"
+  printf '%s\n' -h 127.0.0.1 -V mqttv311 -k 90 -q 1 -c -u "Signature|$ACCESS_KEY|$INSTANCE" "$@"
 }
 
 # The same in token mode, with token $2 for everything.
@@ -124,19 +126,23 @@ token() {
   about query "$fresh"
 }
 
+hello() {
+  mapfile -t options < <(as "$CLIENT_ID-pub" "$@")
+  publish "$parent/p2p/$CLIENT_ID" "hello myself" "${options[@]}"
+  mapfile -t options < <(as "$CLIENT_ID" "$@")
+  receive 1 "${options[@]}" 2>/dev/null
+}
+
+tcp=(-p "$MQTT_PORT")
 case $1 in
-  self)
-    mapfile -t options < <(as "$CLIENT_ID-pub")
-    publish "$parent/p2p/$CLIENT_ID" "hello myself" "${options[@]}"
-    mapfile -t options < <(as "$CLIENT_ID")
-    receive 1 "${options[@]}" 2>/dev/null
-    ;;
+  self) hello "${tcp[@]}" ;;
+  tls) hello -p "$MQTTS_PORT" --cafile "$CA_FILE" ;;
   send)
-    mapfile -t options < <(as "$CLIENT_ID")
+    mapfile -t options < <(as "$CLIENT_ID" "${tcp[@]}")
     publish "$parent/p2p/$2" "$3" "${options[@]}"
     ;;
   receive)
-    mapfile -t options < <(as "$CLIENT_ID")
+    mapfile -t options < <(as "$CLIENT_ID" "${tcp[@]}")
     receive "$2" "${options[@]}"
     ;;
   status) status "$2" ;;

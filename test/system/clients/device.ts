@@ -4,8 +4,9 @@
  * and who this is comes from the environment.
  */
 import { createHmac } from "node:crypto";
+import { readFileSync } from "node:fs";
 import { argv, env, stdout } from "node:process";
-import { connectAsync, type IClientOptions, type MqttClient } from "mqtt";
+import { connect, type IClientOptions, type MqttClient } from "mqtt";
 
 const HOST = "127.0.0.1";
 const PARENT = "GW_DOWN";
@@ -40,22 +41,23 @@ class Device {
 
   /** Undefined when it is refused, which is told. */
   static async connect(url: string, options: IClientOptions = {}): Promise<Device | undefined> {
-    try {
-      const client = await connectAsync(url, {
-        clientId,
-        clean: false,
-        keepalive: 90,
-        reconnectPeriod: 0,
-        username: `Signature|${accessKey}|${instanceId}`,
-        password: sign(clientId),
-        ...options,
-      });
-      say("connack 0");
-      return new Device(client);
-    } catch (error) {
-      say("connack", (error as { readonly code?: number }).code);
-      return undefined;
-    }
+    const client = connect(url, {
+      clientId,
+      clean: false,
+      keepalive: 90,
+      reconnectPeriod: 0,
+      username: `Signature|${accessKey}|${instanceId}`,
+      password: sign(clientId),
+      ...options,
+    });
+    // Before anything else: offline messages may come in one piece with the CONNACK.
+    const device = new Device(client);
+    const code = await new Promise<unknown>((resolve) => {
+      client.once("connect", () => resolve(0));
+      client.once("error", (error) => resolve((error as { readonly code?: number }).code));
+    });
+    say("connack", code);
+    return code === 0 ? device : undefined;
   }
 
   async next(): Promise<Message> {
@@ -79,7 +81,9 @@ class Device {
 }
 
 async function hello(url: string): Promise<void> {
-  const device = await Device.connect(url);
+  const caFile = env["CA_FILE"];
+  const secure = /^(mqtts|wss):/.test(url) && caFile !== undefined;
+  const device = await Device.connect(url, secure ? { ca: readFileSync(caFile) } : {});
   if (!device) return;
   await device.publish(mine, "hello myself");
   await device.show();
@@ -162,6 +166,8 @@ async function token(): Promise<void> {
 const [verb = "", first = "", second = ""] = argv.slice(2);
 const verbs: Readonly<Record<string, () => Promise<void>>> = {
   self: () => hello(tcp),
+  tls: () => hello(`mqtts://${HOST}:${env["MQTTS_PORT"]}`),
+  wss: () => hello(`wss://${HOST}:${env["WSS_PORT"]}/mqtt`),
   websocket: () => hello(`ws://${HOST}:${env["WS_PORT"]}/mqtt`),
   send: () => send(first, second),
   receive: () => receive(Number(first)),

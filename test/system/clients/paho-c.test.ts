@@ -15,7 +15,7 @@ function program(): string {
   if (folder === undefined) {
     folder = mkdtempSync(join(tmpdir(), "holdfast-paho-c-"));
     const flags = ["-O1", "-Wall", "-Wextra", "-Werror", "-Wno-format-truncation"];
-    const libraries = ["-lpaho-mqtt3c", "-lcrypto"];
+    const libraries = ["-lpaho-mqtt3cs", "-lcrypto"];
     const words = [...flags, "-o", join(folder, "device"), beside("device.c"), ...libraries];
     execFileSync("gcc", words, { stdio: "inherit" });
   }

@@ -10,6 +10,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { whyMissing } from "../../../build/system-packages.ts";
+import { makeAuthority, makeCertificate } from "../../support/certificates.ts";
 import { spawnCloud } from "../../support/cloud-process.ts";
 import { tempDir } from "../../support/temp-dir.ts";
 import { waitFor } from "../../support/wait-for.ts";
@@ -27,19 +28,22 @@ export interface ForeignClient {
 }
 
 interface Place {
-  readonly mqttPort: number;
-  readonly wsPort: number;
-  readonly httpPort: number;
+  readonly ports: Readonly<Record<"mqtt" | "mqtts" | "ws" | "wss" | "http", number>>;
+  /** PEM of the authority of its certificate. */
+  readonly caFile: string;
 }
 
 const device = "GID_demo@@@foreign";
-const SETTINGS = `[[accounts]]
+const settingsIn = (dir: string): string => `[[accounts]]
 access_key = "AK"
 secret = "SK-of-the-suite"
 [instance]
 id = "mqtt-local"
 groups = ["GID_demo"]
 topics = [{ name = "GW_UP" }, { name = "GW_DOWN" }]
+[tls]
+cert_file = "${dir}/cert.pem"
+key_file = "${dir}/key.pem"
 `;
 const TOKEN_LINES = [
   ...["apply 200", "connack 0", "apply 200", "uploaded"],
@@ -58,10 +62,7 @@ export function foreignClientSuite(client: ForeignClient): void {
 
   describe.skipIf(missing !== undefined)(`${client.name}${reason}`, () => {
     test("connects in signature mode and sends itself a P2P message", async () => {
-      const place = await start();
-      const lines = await run(client, place, ["self"]);
-      expect(lines[0]).toBe("connack 0");
-      expect(lines.at(-1)).toBe(`message GW_DOWN/p2p/${device} 1 hello myself`);
+      await expectHello(await start(), "self");
     });
 
     test("with a wrong secret is told code 5", async () => {
@@ -110,15 +111,30 @@ export function foreignClientSuite(client: ForeignClient): void {
       expect(await run(client, place, ["token"])).toEqual(client.tokenLines ?? TOKEN_LINES);
     });
 
+    test("does the same over TLS, and knows the service by its certificate", async () => {
+      const place = await start();
+      await expectHello(place, "tls");
+      const strange = join(await tempDir(), "other.pem");
+      await writeFile(strange, makeAuthority("another authority").cert);
+      const [first] = await run(client, place, ["tls"], { CA_FILE: strange });
+      expect(first).not.toBe("connack 0");
+    });
+
+    const why = client.websocket ? "" : " (its library does not speak it)";
     test.skipIf(!client.websocket)(
-      `does the same over WebSocket${client.websocket ? "" : " (its library does not speak it)"}`,
+      `does the same over WebSocket, with and without TLS${why}`,
       async () => {
         const place = await start();
-        expect(await run(client, place, ["websocket"])).toEqual([
-          ...["connack 0", `message GW_DOWN/p2p/${device} 1 hello myself`],
-        ]);
+        await expectHello(place, "websocket");
+        await expectHello(place, "wss");
       },
     );
+
+    async function expectHello(place: Place, verb: string): Promise<void> {
+      const lines = await run(client, place, [verb]);
+      expect(lines[0]).toBe("connack 0");
+      expect(lines.at(-1)).toBe(`message GW_DOWN/p2p/${device} 1 hello myself`);
+    }
   });
 }
 
@@ -126,8 +142,16 @@ const isMessage = (line: string): boolean => line.startsWith("message ");
 
 async function start(): Promise<Place> {
   const dir = await tempDir();
-  await writeFile(join(dir, "cloud.toml"), SETTINGS, { mode: 0o600 });
-  return await spawnCloud(dir, ["--ws-port", "auto"]);
+  const authority = makeAuthority();
+  const hosts = ["127.0.0.1", "localhost"];
+  const { cert, key } = makeCertificate({ name: "service", hosts, issuer: authority });
+  const files = { "ca.pem": authority.cert, "cert.pem": cert, "key.pem": key };
+  for (const [name, text] of Object.entries({ ...files, "cloud.toml": settingsIn(dir) })) {
+    await writeFile(join(dir, name), text, { mode: 0o600 });
+  }
+  const more = ["mqtts", "ws", "wss"].flatMap((name) => [`--${name}-port`, "auto"]);
+  const { ports } = await spawnCloud(dir, more);
+  return { ports, caFile: join(dir, "ca.pem") };
 }
 
 interface Running {
@@ -148,18 +172,20 @@ async function run(
 
 function spawnClient(
   client: ForeignClient,
-  { mqttPort, wsPort, httpPort }: Place,
+  { ports, caFile }: Place,
   words: readonly string[],
   changes: Readonly<Record<string, string>>,
 ): Running {
   const [program = "", ...first] = client.command();
   const child: ChildProcess = spawn(program, [...first, ...words], {
-    stdio: ["ignore", "pipe", "inherit"],
+    stdio: ["ignore", "pipe", "ignore"],
     env: {
       ...process.env,
       ...{ ACCESS_KEY: "AK", SECRET: "SK-of-the-suite", INSTANCE: "mqtt-local" },
-      ...{ MQTT_PORT: String(mqttPort), WS_PORT: String(wsPort), HTTP_PORT: String(httpPort) },
-      ...{ CLIENT_ID: device, ...changes },
+      ...Object.fromEntries(
+        Object.entries(ports).map(([name, port]) => [`${name.toUpperCase()}_PORT`, String(port)]),
+      ),
+      ...{ CA_FILE: caFile, CLIENT_ID: device, ...changes },
     },
   });
   onTestFinished(() => {
