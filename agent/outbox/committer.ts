@@ -65,7 +65,7 @@ export class Committer {
   #settling = 0;
   /** Messages of records being written that were settled meanwhile. */
   #early = 0;
-  /** Important messages whose commit failed once. */
+  /** Important messages whose commit failed, since one succeeded. */
   readonly #secondTry = new Set<Entry>();
   #failing = false;
   #lettingGo = false;
@@ -116,6 +116,7 @@ export class Committer {
   /** The service was faster than the disk. */
   forget(entry: Entry): void {
     this.unsafeBytes -= entry.packet.length;
+    if (this.#secondTry.size > 0) this.#secondTry.delete(entry);
     // Behind entries that a dead disk does not take, the others must not pile up.
     if (++this.#forgotten < 1_024 || this.#forgotten * 2 < this.#pending.length) return;
     this.#pending.filter(({ place }) => place !== "gone");
@@ -334,7 +335,10 @@ export class Committer {
       if (entry.place === "writing") entry.place = "fresh";
       if (this.#isTriedAgain(entry, error) || this.#deps.onRefused(entry, error) === "wait") {
         again.push(entry);
-      } else this.unsafeBytes -= entry.packet.length;
+      } else {
+        this.unsafeBytes -= entry.packet.length;
+        this.#secondTry.delete(entry);
+      }
     }
     this.#pending.unshift(again);
   }
@@ -346,7 +350,8 @@ export class Committer {
   #isTriedAgain(entry: Entry, { details }: HoldfastError): boolean {
     if (entry.place !== "fresh" || !isImportant(entry.lane.options.priority)) return false;
     if (details["short"] === true) return false;
-    if (this.#secondTry.delete(entry)) return false;
+    // Once until something was written: two that take turns would ask the disk without a pause.
+    if (this.#secondTry.has(entry)) return false;
     this.#secondTry.add(entry);
     this.#notBeforeMs = this.#deps.clock.monotonicMs();
     return true;
