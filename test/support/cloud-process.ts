@@ -10,8 +10,8 @@ const main = fileURLToPath(new URL("../../agent/main.ts", import.meta.url));
 export interface CloudProcess {
   readonly mqttPort: number;
   readonly httpPort: number;
-  /** 0 unless `--ws-port` is given. */
-  readonly wsPort: number;
+  /** All of them; 0 where it does not listen. */
+  readonly ports: Readonly<Record<"mqtt" | "mqtts" | "ws" | "wss" | "http", number>>;
   /** Everything on stdout so far. */
   readonly output: () => string;
   /** Resolves with the exit status, or the signal that ended it. */
@@ -48,7 +48,10 @@ export async function spawnCloud(
   return {
     mqttPort: port("mqtt"),
     httpPort: port("http"),
-    wsPort: port("ws"),
+    ports: {
+      ...{ mqtt: port("mqtt"), mqtts: port("mqtts"), http: port("http") },
+      ...{ ws: port("ws"), wss: port("wss") },
+    },
     output: () => output,
     kill: (signal) => {
       child.kill(signal);
