@@ -2,7 +2,14 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
-import { type Contender, freePort, type Order, type Place, startOurs } from "./contenders.ts";
+import {
+  type Contender,
+  freePort,
+  type Order,
+  type Place,
+  type Running,
+  startOurs,
+} from "./contenders.ts";
 import { Child } from "./ipc.ts";
 import { type Cost, costOf, privateMb, since } from "./measure.ts";
 import { PAYLOAD_BYTES } from "./payloads.ts";
@@ -61,40 +68,66 @@ export function offlineLife(
 ): Promise<OfflineLife> {
   return withPlace(bench, order.count, async ({ sink, ...place }) => {
     const running = await contender.start(place);
-    const { sinkPort } = place;
+    const outage = new Outage(running, { sink, port: place.sinkPort });
     try {
-      const born = costOf(running.pid);
-      const acceptMs = await running.accept(order);
-      const accepted = since(born, costOf(running.pid));
-      await pause(SETTLE_MS);
-      const before = costOf(running.pid);
-      await sink.ask({ do: "listen", port: sinkPort });
-      await running.connect();
-      const report = await sink.ask<SinkReport>({
-        do: "wait",
-        messages: order.count,
-        quietMs: QUIET_MS,
-      });
-      const drained = since(before, costOf(running.pid));
-      if (running.child && contender.name.startsWith("holdfast")) {
-        await running.child.ask({ do: "settled" });
-        await running.child.ask({ do: "compact" });
-      } else await pause(SETTLE_MS);
-      const life = since(born, costOf(running.pid));
-      return {
-        acceptedPerSecond: (order.count * 1000) / acceptMs,
-        acceptCpuUs: accepted.cpuUs / order.count,
-        drainedPerSecond: (report.seen * 1000) / report.ms,
-        drainCpuUs: drained.cpuUs / report.seen,
-        writeRatio: life.writtenBytes / (order.count * PAYLOAD_BYTES),
-        lost: order.count - report.seen,
-        duplicates: report.duplicates,
-        outOfOrder: report.outOfOrder,
-      };
+      for (let i = 0; i < contender.outagesBefore; i++) {
+        await outage.live(order);
+        await sink.ask({ do: "close" });
+        await sink.ask({ do: "reset", total: order.count });
+      }
+      return await outage.live(order);
     } finally {
       await running.stop();
     }
   });
+}
+
+class Outage {
+  readonly #running: Running;
+  readonly #sink: Child;
+  readonly #port: number;
+
+  constructor(running: Running, { sink, port }: { readonly sink: Child; readonly port: number }) {
+    this.#running = running;
+    this.#sink = sink;
+    this.#port = port;
+  }
+
+  /** From the first message accepted to the last one forgotten. */
+  async live(order: Order): Promise<OfflineLife> {
+    const { pid } = this.#running;
+    const born = costOf(pid);
+    const acceptMs = await this.#running.accept(order);
+    const accepted = since(born, costOf(pid));
+    await pause(SETTLE_MS);
+    const before = costOf(pid);
+    const report = await this.#drain(order.count);
+    const drained = since(before, costOf(pid));
+    await this.#settle();
+    const life = since(born, costOf(pid));
+    return {
+      acceptedPerSecond: (order.count * 1000) / acceptMs,
+      acceptCpuUs: accepted.cpuUs / order.count,
+      drainedPerSecond: (report.seen * 1000) / report.ms,
+      drainCpuUs: drained.cpuUs / report.seen,
+      writeRatio: life.writtenBytes / (order.count * PAYLOAD_BYTES),
+      lost: order.count - report.seen,
+      duplicates: report.duplicates,
+      outOfOrder: report.outOfOrder,
+    };
+  }
+
+  async #drain(messages: number): Promise<SinkReport> {
+    await this.#sink.ask({ do: "listen", port: this.#port });
+    await this.#running.connect();
+    return this.#sink.ask<SinkReport>({ do: "wait", messages, quietMs: QUIET_MS });
+  }
+
+  /** What is delivered is forgotten, also by the disk, as soon as the contender does that. */
+  async #settle(): Promise<void> {
+    if (this.#running.settle) await this.#running.settle();
+    else await pause(SETTLE_MS);
+  }
 }
 
 /** Job A on a disk whose sync takes longer: how much faster than one synced put a message. */
@@ -132,7 +165,7 @@ export function steadyOnline(bench: Bench, contender: Contender, seconds: number
       await running.connect();
       const load = { do: "steadily", payloads: "random", perSecond } as const;
       // Compiled as in an agent that has run for a day: its life is longer than ours here.
-      const warm = 24 * perSecond;
+      const warm = 60 * perSecond;
       await sink.ask({ do: "reset", total: warm });
       await running.child?.ask({ ...load, perSecond: 8 * perSecond, count: warm });
       await sink.ask({ do: "wait", messages: warm, quietMs: QUIET_MS });
