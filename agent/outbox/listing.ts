@@ -11,6 +11,7 @@ import { allOf, bits } from "./masks.ts";
 import { NumberSet } from "./numbers.ts";
 import { decodeRecord, decodeRecordSummary, type OutboxRecord } from "./record.ts";
 import type { LetGo, Noted } from "./settle-notes.ts";
+import { StreamOrder } from "./stream-order.ts";
 
 /** What a start finds besides the records in the lanes. */
 export interface Found {
@@ -41,6 +42,8 @@ export class Listing {
   readonly #noted: Noted;
   readonly #known: readonly string[];
   readonly #seen = new NumberSet();
+  /** Of the lane that is being listed. */
+  readonly #order = new StreamOrder((record) => record.lane.stored.push(record));
   readonly #changed: { record: StoredRecord; letGo: readonly LetGo[] }[] = [];
   readonly #losses: Loss[] = [];
   /** One string for all records of an epoch. */
@@ -145,6 +148,7 @@ export class Listing {
     for await (const [key, value] of this.#range(gt, lte)) {
       this.#list(this.#laneOf(name), key, value);
     }
+    this.#order.end();
     return lte;
   }
 
@@ -188,7 +192,7 @@ export class Listing {
       this.#store.noteNumber(number);
       lane.messages += count - bits(gone);
       lane.bytes += bytes;
-      if (bits(gone) < count) lane.stored.push(record);
+      if (bits(gone) < count) this.#order.add(record);
       if (whole && gone !== known) this.#noteChange(record, whole, known);
       if (lane.latest && whole) this.#keepLatest(lane.latest, record, whole);
     } catch (error) {
