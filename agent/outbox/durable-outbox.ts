@@ -308,6 +308,7 @@ export class DurableOutbox implements Outbox, Component {
     this.#notes.flush();
     this.#producerNotes?.flush(() => this.#rememberedIds());
     if (takenMs !== undefined) this.#latency.add(this.#clock.monotonicMs() - takenMs);
+    if (this.quarantine.messages > 0) this.#readable.notify(); // One of it may be tried now.
   }
 
   setAside(accusation: Accusation, messages: readonly InFlightId[]): void {

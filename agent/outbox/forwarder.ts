@@ -178,7 +178,15 @@ export class Forwarder implements Component {
         this.#resend(publisher, some);
       } else {
         const messages = await this.#paced(Math.min(free, part), signal);
-        const limit = { messages, bytes: limits.batchBytes, trial: this.#investigation.isCalm };
+        const investigation = this.#investigation;
+        const limit = {
+          messages,
+          bytes: limits.batchBytes,
+          // Asked while it waits, too: the last suspect may land when there is nothing else to send.
+          get trial() {
+            return investigation.isCalm;
+          },
+        };
         const batch = await this.#deps.outbox.take(limit, signal);
         if (batch.count === 0) return; // Aborted, or the outbox has stopped.
         this.#inFlight.add(batch);
