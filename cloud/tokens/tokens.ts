@@ -9,6 +9,7 @@
  * - `revoke` resolves when the revocation is synced; it counts from that moment on, here and after
  *   any crash, until the token would have expired. Then the record goes.
  * - Expiry is judged by token-time.ts: a wall clock that jumps revives nothing and kills nothing.
+ *   Where a crash and a clock that is set back come together, the last minute may be lived again.
  * - The sealing key is made of the service's key (a file, 0600) and a salt in the database: tokens
  *   without their revocations are no tokens. Who reads only one of the two can forge nothing.
  * - A token knows its account's secret by a keyed hash: changing the secret voids it.
@@ -57,6 +58,8 @@ export interface TokensDeps {
 
 /** How often time is looked at, and what has expired is let go, in milliseconds. */
 const TICK_MS = 10_000;
+/** How often the time reached is written, where tokens are used: what a power cut may forget. */
+const SAVE_MS = 60_000;
 const PAGE = 1_000;
 const SALT_BYTES = 16;
 const PROOF_BYTES = 16;
@@ -73,6 +76,8 @@ export class Tokens implements TokenKeeper {
   #salt = "";
   /** Time was asked for since the state was written: a restart must not be earlier than that. */
   #isUsed = false;
+  #savedEpoch = 0;
+  #savedAtMs = 0;
   #ticking: Promise<void> | undefined;
 
   constructor(options: TokensOptions, deps: TokensDeps) {
@@ -87,9 +92,10 @@ export class Tokens implements TokenKeeper {
   async start(signal: AbortSignal): Promise<void> {
     const state = await this.#readState();
     this.#time.start(state?.time);
+    this.#savedEpoch = state?.time.epoch ?? 0;
     this.#salt = state?.salt ?? this.#makeSalt();
     await this.#readRevoked();
-    if (!state) await this.#save([], true);
+    if (!state || this.#time.epoch !== this.#savedEpoch) await this.#save([]);
     const key = await this.#deps.key();
     this.#key = createHmac("sha256", key).update(`tokens\0${this.#salt}`).digest();
     this.#ticking = this.#tickForever(signal);
@@ -98,7 +104,7 @@ export class Tokens implements TokenKeeper {
   /** After the signal of `start` aborted: resolves when the time reached is written. */
   async stop(): Promise<void> {
     await this.#ticking;
-    if (this.#isUsed) await this.#save([], false).catch(() => undefined);
+    if (this.#isUsed) await this.#save([]).catch(() => undefined);
   }
 
   /** Unix milliseconds, by which tokens live. */
@@ -153,7 +159,7 @@ export class Tokens implements TokenKeeper {
       throw new HoldfastError("too_many", "Too many revoked tokens have not expired yet.");
     }
     const revocation = { expiresAt, epoch };
-    await this.#save([this.#revokedTable.put(id, revocation)], true);
+    await this.#save([this.#revokedTable.put(id, revocation)]);
     this.#revoked.set(id, revocation);
   }
 
@@ -202,19 +208,22 @@ export class Tokens implements TokenKeeper {
   async #forget(): Promise<void> {
     this.#time.nowMs();
     const expired = [...this.#revoked].filter(([, one]) => this.#time.isExpired(one));
-    if (expired.length === 0 && !this.#isUsed) return;
-    await this.#save(
-      expired.map(([id]) => this.#revokedTable.del(id)),
-      expired.length > 0,
-    );
+    const isDue = this.#deps.clock.monotonicMs() - this.#savedAtMs >= SAVE_MS;
+    const isBack = this.#time.epoch !== this.#savedEpoch;
+    if (expired.length === 0 && !isBack && !(this.#isUsed && isDue)) return;
+    await this.#save(expired.map(([id]) => this.#revokedTable.del(id)));
     for (const [id] of expired) this.#revoked.delete(id);
   }
 
-  async #save(writes: readonly Write[], sync: boolean): Promise<void> {
+  /** Synced, with the time reached. */
+  async #save(writes: readonly Write[]): Promise<void> {
     this.#isUsed = false;
-    const state = { salt: this.#salt, time: this.#time.record };
+    const time = this.#time.record;
+    const state = this.#stateTable.put(STATE, { salt: this.#salt, time });
     try {
-      await this.#deps.store.commit([...writes, this.#stateTable.put(STATE, state)], { sync });
+      await this.#deps.store.commit([...writes, state], { sync: true });
+      this.#savedEpoch = time.epoch;
+      this.#savedAtMs = this.#deps.clock.monotonicMs();
     } catch (error) {
       this.#isUsed = true;
       throw error;
