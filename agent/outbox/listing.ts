@@ -42,8 +42,7 @@ export class Listing {
   readonly #noted: Noted;
   readonly #known: readonly string[];
   readonly #seen = new NumberSet();
-  /** Of the lane that is being listed. */
-  readonly #order = new StreamOrder((record) => record.lane.stored.push(record));
+  readonly #orders = new Map<Lane, StreamOrder>();
   readonly #changed: { record: StoredRecord; letGo: readonly LetGo[] }[] = [];
   readonly #losses: Loss[] = [];
   /** One string for all records of an epoch. */
@@ -83,6 +82,7 @@ export class Listing {
       for (const name of this.#known) await this.#listLane(name);
     }
     if (!proven || !this.#isComplete()) await this.#listUnknown();
+    for (const order of this.#orders.values()) order.end();
     this.#findMissing();
     return { changed: this.#changed, losses: this.#losses };
   }
@@ -148,7 +148,6 @@ export class Listing {
     for await (const [key, value] of this.#range(gt, lte)) {
       this.#list(this.#laneOf(name), key, value);
     }
-    this.#order.end();
     return lte;
   }
 
@@ -192,13 +191,20 @@ export class Listing {
       this.#store.noteNumber(number);
       lane.messages += count - bits(gone);
       lane.bytes += bytes;
-      if (bits(gone) < count) this.#order.add(record);
+      if (bits(gone) < count) this.#inOrder(lane).add(record);
       if (whole && gone !== known) this.#noteChange(record, whole, known);
       if (lane.latest && whole) this.#keepLatest(lane.latest, record, whole);
     } catch (error) {
       this.#log.error("record not readable", { key, error: describeError(error) });
       this.#damaged(key);
     }
+  }
+
+  #inOrder(lane: Lane): StreamOrder {
+    const known = this.#orders.get(lane);
+    const order = known ?? new StreamOrder((record) => lane.stored.push(record));
+    if (!known) this.#orders.set(lane, order);
+    return order;
   }
 
   /** Settled or let go by the process before, in a note only. */

@@ -4,7 +4,7 @@ import type { StoredRecord } from "./entry.ts";
 const WAITING = 1_024;
 
 /**
- * Gives listed records on in the order in which their messages were put.
+ * Gives the listed records of a lane on in the order in which their messages were put.
  *
  * That is not quite the order of their numbers: a staged message is on disk with its caller's commit,
  * while those put before it may still wait for theirs. The messages of a process are numbered in the
@@ -27,7 +27,7 @@ export class StreamOrder {
     if (this.#waiting.length >= 2 * WAITING) this.#giveOn(WAITING);
   }
 
-  /** There are no more in this lane. */
+  /** There are no more. */
   end(): void {
     this.#giveOn(this.#waiting.length);
   }
