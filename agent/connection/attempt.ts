@@ -1,6 +1,7 @@
 import { withDeadline } from "../core/clock.ts";
 import { HoldfastError, isHoldfastError } from "../core/errors.ts";
 import type { Close } from "../core/message.ts";
+import { invalidNoticeCode } from "../protocol/notices.ts";
 import { Forwarding } from "./forwarding.ts";
 import type { InboundConnection, Inbox } from "./inbound.ts";
 import { keepAlive } from "./keepalive.ts";
@@ -69,7 +70,12 @@ async function open(
     events: {
       accepted: (present) => present || deps.inbox.forgetSession(),
       acknowledged: (packetIds) => parts.forwarding?.acknowledged(packetIds),
-      published: (arrival) => parts.inbound?.arrived(arrival),
+      published: (arrival) => {
+        const { topic, payload } = arrival;
+        const notice = options.profile === "lmq" ? invalidNoticeCode(topic, payload) : undefined;
+        if (notice !== undefined) link.explain(notice);
+        parts.inbound?.arrived(arrival);
+      },
       released: (packetId) => parts.inbound?.released(packetId),
     },
   });

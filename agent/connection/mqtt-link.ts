@@ -4,6 +4,7 @@ import type { Clock } from "../core/clock.ts";
 import { HoldfastError } from "../core/errors.ts";
 import { limits } from "../core/limits.ts";
 import type { Close } from "../core/message.ts";
+import { describeNotice } from "../protocol/notices.ts";
 import type { PublishMark, Scanned } from "./frames.ts";
 import type { Credentials, Subscription } from "./types.ts";
 import { Wire } from "./wire.ts";
@@ -66,6 +67,7 @@ export class MqttLink {
   #client: MqttClient | undefined;
   #publishes = 0;
   #close: Close | undefined;
+  #notice: number | undefined;
 
   constructor(
     options: LinkOptions,
@@ -168,6 +170,11 @@ export class MqttLink {
     this.#wire.hold(held);
   }
 
+  /** The service said why it is about to close (lmq-protocol 4.6): it goes with the end. */
+  explain(notice: number): void {
+    this.#notice = notice;
+  }
+
   /** Ends it at once. */
   abort(close: Close): void {
     this.#finish(close);
@@ -223,8 +230,9 @@ export class MqttLink {
     return undefined;
   }
 
-  #finish(close: Close): void {
+  #finish(end: Close): void {
     if (this.#close) return;
+    const close = this.#notice === undefined ? end : { ...end, notice: this.#notice };
     this.#close = close;
     for (const listener of this.#closeListeners) listener(close);
     this.#closeListeners.clear();
@@ -301,8 +309,11 @@ export function closeError(close: Close): HoldfastError {
   switch (close.reason) {
     case "stopped":
       return new HoldfastError("stopped", "The connection was ended on our side.");
-    case "peer_closed":
-      return new HoldfastError("connection_lost", "The service closed the connection.", { cause });
+    case "peer_closed": {
+      const why = close.notice === undefined ? "" : `: ${describeNotice(close.notice)}`;
+      const text = `The service closed the connection${why}.`;
+      return new HoldfastError("connection_lost", text, { cause });
+    }
     case "network":
       return new HoldfastError("connection_lost", "The network failed.", { cause });
     case "keepalive":

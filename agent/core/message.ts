@@ -56,6 +56,8 @@ export interface Close {
     | "takeover" // the peer said another client took the id
     | "protocol"; // the peer sent what it may not
   readonly error?: Error;
+  /** The code of the `$SYS/tokenInvalidNotice` that the service sent before (lmq-protocol 4.6). */
+  readonly notice?: number;
 }
 
 /** What the service sent us. */

@@ -94,11 +94,6 @@ export class Forwarder implements Component {
     return this.#resent;
   }
 
-  /** A `$SYS/tokenInvalidNotice` came on the connection of now; a close follows. */
-  notice(code: number): void {
-    this.#investigation.notice(code);
-  }
-
   async start(): Promise<void> {
     this.#loop ??= this.#run(this.#life.signal);
   }
@@ -115,6 +110,7 @@ export class Forwarder implements Component {
       this.#deps.outbox.setOnline(true);
       const close = await this.#serve(publisher, signal);
       this.#deps.outbox.setOnline(false);
+      if (close.notice !== undefined) this.#investigation.notice(close.notice);
       if (this.#trial) this.#endTrial(this.#trial, close);
       this.#investigate(close);
       this.#log.debug("connection ended", { reason: close.reason, inFlight: this.inFlight });

@@ -70,8 +70,8 @@ export class SimLink implements Publisher {
     this.#acks.push({ epoch: message.id.slice(0, at), from: seq, to: seq });
   }
 
-  close(reason: Close["reason"] = "network"): void {
+  close(reason: Close["reason"] = "network", notice?: number): void {
     this.#acks.close();
-    this.#end({ reason });
+    this.#end({ reason, ...(notice !== undefined && { notice }) });
   }
 }

@@ -176,3 +176,33 @@ describe("batches of the forwarder", () => {
 });
 
 const fast = { minMs: 1, maxMs: 2, refusedMinMs: 1, takeoverMinMs: 1 };
+
+describe("a notice before the close", () => {
+  const noticed = (topic: string, payload: string) =>
+    scripted((packet, peer) => {
+      if (packet.cmd !== "publish") return false;
+      peer.send({ cmd: "publish", topic, payload, qos: 0, dup: false, retain: false });
+      peer.socket.end();
+      return true;
+    });
+
+  test.each([
+    ["lmq", "$SYS/tokenInvalidNotice", '{"code":4,"type":"W"}', 4],
+    ["lmq", "$SYS/tokenInvalidNotice", '{"code":"4"}', undefined],
+    ["lmq", "$SYS/tokenInvalidNotice", "{", undefined],
+    ["lmq", "$SYS/tokenExpireNotice", '{"code":4,"type":"W"}', undefined],
+    ["mqtt", "$SYS/tokenInvalidNotice", '{"code":4,"type":"W"}', undefined],
+  ] as const)("profile %s, %s %s: %s", async (profile, topic, payload, notice) => {
+    const broker = await noticed(topic, payload);
+    const session = makeSession(broker.url, { profile });
+    await online(session);
+    const publisher = await session.connected(never);
+    publisher?.send(batchOf(1, 1));
+    const close = await publisher?.closed;
+    expect(close?.reason).toBe("peer_closed");
+    expect(close?.notice).toBe(notice);
+    await waitFor(() => session.info().lastError !== undefined);
+    const said = "the token does not cover the topic (notice 4)";
+    expect(session.info().lastError?.message.includes(said)).toBe(notice === 4);
+  });
+});

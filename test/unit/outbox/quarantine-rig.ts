@@ -45,8 +45,8 @@ export async function startService<S extends Store = MemoryStore>(
       options.onMessage?.(message, close);
       if (!connection.open) return;
       if (service.forbids(message)) {
-        if (notice !== undefined) forwarder.notice(notice);
-        close("peer_closed");
+        connection.open = false;
+        link.close("peer_closed", notice);
         return;
       }
       const take = (): void => {
