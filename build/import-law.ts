@@ -88,7 +88,7 @@ export const zones: Readonly<Record<string, Zone>> = {
  */
 export const edges: Readonly<Record<string, readonly string[]>> = {
   mqtt: ["agent/connection"],
-  "mqtt-packet": ["agent/core", "agent/connection", "cloud"],
+  "mqtt-packet": ["agent/core", "agent/connection"],
   ws: ["cloud"],
   "classic-level": ["agent/store"],
   "node-schedule": ["agent/schedule"],

@@ -5,8 +5,8 @@
  * publish or subscribe, pushes offline messages in timed batches, delivers P2P without a
  * subscription, keeps by the sender's session, repeats after a timeout with a limit, neither
  * retains nor sends wills, and answers only after a group commit. Each would be a hook around
- * aedes' own persistence and delivery, and what was left of it would be the parser. So: packets by
- * mqtt-packet (and by hand where thousands a second go), and the connections are our own.
+ * aedes' own persistence and delivery, and what was left of it would be the parser. Packets are read
+ * by hand for reasons of their own (packets.ts).
  *
  *     socket -> Channel (packets, backpressure) -> Client (protocol) -> Router -> Storage
  *                                                     Delivery <- Sessions <-'

@@ -172,7 +172,8 @@ export class Client implements Online {
         return;
       case "pubrel":
         this.#session?.received.delete(packet.packetId);
-        this.#channel.write(writeAck("pubcomp", packet.packetId)); // [MQTT-4.3.3-2]
+        // [MQTT-4.3.3-2]; behind the PUBREC, also for one who did not wait for that.
+        this.#reply((done) => done(), writeAck("pubcomp", packet.packetId));
         return;
       case "subscribe":
         this.#subscribe(packet);

@@ -47,7 +47,8 @@ export class Listener {
     const server = this.#make();
     // The raw sockets, so that those still in a handshake can be closed too.
     server.on("connection", (socket: Socket) => this.#track(socket));
-    server.on("tlsClientError", () => undefined);
+    // Node tells of a handshake that takes too long, and leaves its connection open.
+    server.on("tlsClientError", (_: Error, socket: Socket) => socket.destroy());
     server.maxConnections = maxConnections;
     this.#server = server;
     await new Promise<void>((resolve, reject) => {
@@ -81,9 +82,11 @@ export class Listener {
     }
     const connected = (socket: Socket): void =>
       this.#accept(socket, socket.remoteAddress ?? "", socket.remotePort ?? 0);
+    // Half-open: what a client sent before it closed its side is read, though it be held back.
+    const halfOpen = { allowHalfOpen: true };
     return tls
-      ? createTlsServer({ ...tls, handshakeTimeout: handshakeMs }, connected)
-      : createServer(connected);
+      ? createTlsServer({ ...tls, ...halfOpen, handshakeTimeout: handshakeMs }, connected)
+      : createServer(halfOpen, connected);
   }
 
   #track(socket: Socket): void {

@@ -43,18 +43,19 @@ interface Pull {
 }
 
 const PULLS_PER_SECOND = 5;
+const NONE: readonly never[] = [];
 
 export class Offline {
   readonly #options: OfflineOptions;
   readonly #deps: OfflineDeps;
-  /** What was taken and is being read from the disk. */
-  readonly #reading = new Set<Taken>();
+  /** What was taken and is being read from the disk; most connections never have any. */
+  #reading: Set<Taken> | undefined;
   #batch: Deadline | undefined;
   #isBatchReading = false;
   #nextBatchMs = 0;
   /** When the first pull has to be there; Infinity once it was. */
   #pullByMs = 0;
-  #pulledAtMs: number[] = [];
+  #pulledAtMs: readonly number[] = NONE;
   #ended = false;
 
   constructor(options: OfflineOptions, deps: OfflineDeps) {
@@ -100,7 +101,7 @@ export class Offline {
     // Now and not when it was read: the next connection looks once, at its start.
     const nowMs = clock.monotonicMs();
     const mailbox = storage.mailbox(this.#options.clientId);
-    for (const { seq, pushes } of this.#reading) mailbox?.release(seq, pushes, nowMs);
+    for (const { seq, pushes } of this.#reading ?? NONE) mailbox?.release(seq, pushes, nowMs);
   }
 
   async #pushBatch(): Promise<void> {
@@ -126,7 +127,7 @@ export class Offline {
 
   #take(max: number, order: Pull["order"]): readonly Taken[] {
     const { storage, clock, room } = this.#deps;
-    const count = Math.min(max, room() - this.#reading.size);
+    const count = Math.min(max, room() - (this.#reading?.size ?? 0));
     const mailbox = storage.mailbox(this.#options.clientId);
     return mailbox?.take(count, clock.monotonicMs(), order) ?? [];
   }
@@ -135,6 +136,7 @@ export class Offline {
   async #pushTaken(taken: readonly Taken[]): Promise<number> {
     const { storage, push } = this.#deps;
     const { clientId } = this.#options;
+    this.#reading ??= new Set();
     for (const one of taken) this.#reading.add(one);
     const messages = await Promise.all(taken.map(({ seq }) => storage.read(clientId, seq)));
     if (this.#ended) return 0;

@@ -1,24 +1,15 @@
 /**
- * Packets of MQTT 3.1.1, from bytes and to bytes, strict in both directions.
+ * Packets of MQTT 3.1.1, from bytes and to bytes, strict in both directions: what the standard
+ * tells a server to hang up on is `protocol_error`, from every function here.
  *
- * PUBLISH and the four acknowledgements, of which there are thousands a second, are read and
- * written here by hand; mqtt-packet reads and writes the rest. It is lenient where a service must
- * not be (ill-formed UTF-8, packet id 0, bytes behind the end of a packet), so a packet that it
- * read counts only when writing it again gives the very same bytes.
- *
- * Every function throws `protocol_error` for what the standard tells a server to hang up on.
+ * By hand and not by mqtt-packet. That is lenient where a service must not be (ill-formed UTF-8,
+ * packet id 0, bytes behind the end of a packet), so each packet had to be written again to be
+ * compared; and it keeps a pooled buffer for each length it ever wrote, so that strangers with a
+ * CONNECT of every length could pin 64 KB for each.
  */
 import { isUtf8 } from "node:buffer";
-import {
-  generate,
-  type IConnectPacket,
-  type ISubscribePacket,
-  type IUnsubscribePacket,
-  type Packet,
-  parser,
-} from "mqtt-packet";
-import { HoldfastError } from "../../agent/core/errors.ts";
 import type { Qos } from "../storage/storage.ts";
+import { Fields, malformed } from "./fields.ts";
 import type { Frame } from "./framer.ts";
 
 export interface PublishPacket {
@@ -58,6 +49,13 @@ export type ClientPacket =
   | { readonly kind: "disconnect" };
 
 const DUP = 0x08;
+/** Flags of a CONNECT, section 3.1.2.3. */
+const CLEAN = 0x02;
+const WILL = 0x04;
+const WILL_QOS = 0x18;
+const WILL_RETAIN = 0x20;
+const PASSWORD = 0x40;
+const USERNAME = 0x80;
 const PINGRESP = Buffer.from([0xd0, 0x00]);
 /** First byte of each acknowledgement; PUBREL has a flag of its own [MQTT-3.6.1-1]. */
 const ACK_FIRST = { puback: 0x40, pubrec: 0x50, pubrel: 0x62, pubcomp: 0x70 } as const;
@@ -102,15 +100,16 @@ export function connectLevel(frame: Frame): number | undefined {
 }
 
 export function writeConnack(returnCode: number, sessionPresent: boolean): Buffer {
-  return generate({ cmd: "connack", returnCode, sessionPresent });
+  return Buffer.from([0x20, 2, sessionPresent ? 1 : 0, returnCode]);
 }
 
 export function writeSuback(packetId: number, granted: readonly number[]): Buffer {
-  return generate({ cmd: "suback", messageId: packetId, granted: [...granted] });
+  const head = [0x90, ...lengthOf(2 + granted.length), packetId >>> 8, packetId & 0xff];
+  return Buffer.concat([Buffer.from(head), Uint8Array.from(granted)]);
 }
 
 export function writeUnsuback(packetId: number): Buffer {
-  return generate({ cmd: "unsuback", messageId: packetId, granted: [] });
+  return Buffer.from([0xb0, 2, packetId >>> 8, packetId & 0xff]);
 }
 
 export function writeAck(kind: AckKind, packetId: number): Buffer {
@@ -132,15 +131,11 @@ export function writePublish(packet: {
   const { topic, payload, qos, dup, packetId } = packet;
   const topicBytes = Buffer.byteLength(topic);
   const idBytes = qos > 0 ? 2 : 0;
-  let rest = 2 + topicBytes + idBytes + payload.length;
-  const lengthBytes = rest < 128 ? 1 : rest < 16_384 ? 2 : rest < 2_097_152 ? 3 : 4;
-  const bytes = Buffer.allocUnsafe(1 + lengthBytes + rest);
+  const length = lengthOf(2 + topicBytes + idBytes + payload.length);
+  const bytes = Buffer.allocUnsafe(1 + length.length + 2 + topicBytes + idBytes + payload.length);
   bytes[0] = 0x30 | (dup ? DUP : 0) | (qos << 1);
   let at = 1;
-  do {
-    bytes[at++] = (rest & 0x7f) | (rest > 0x7f ? 0x80 : 0);
-    rest >>>= 7;
-  } while (rest > 0);
+  for (const byte of length) bytes[at++] = byte;
   at = bytes.writeUInt16BE(topicBytes, at);
   at += bytes.write(topic, at);
   if (qos > 0) at = bytes.writeUInt16BE(packetId, at);
@@ -178,83 +173,79 @@ function readAckId(body: Buffer): number {
   return packetId;
 }
 
-function readConnect(frame: Frame): ConnectPacket {
-  const packet = parse(frame) as IConnectPacket;
-  // An empty id without a clean session cannot be written again; it is refused in any case.
-  if (packet.clientId !== "") demandSame(packet, frame);
-  if ((packet.will?.qos ?? 0) > 2) throw malformed("A will has QoS 3."); // [MQTT-3.1.2-14]
+/** [MQTT-3.1.3-1]: the order of the fields; each is there exactly if its flag says so. */
+function readConnect({ body }: Frame): ConnectPacket {
+  const fields = new Fields(body);
+  fields.bytes(); // The name and the level of the protocol, as `connectLevel` found them.
+  fields.byte();
+  const flags = fields.byte();
+  checkFlags(flags);
+  const keepAliveS = fields.uint16();
+  const clientId = fields.text();
+  if (flags & WILL) {
+    if (fields.text() === "") throw malformed("A will has no topic.");
+    fields.bytes();
+  }
+  const username = flags & USERNAME ? fields.text() : undefined;
+  const password = flags & PASSWORD ? fields.bytes().toString("utf8") : undefined;
+  fields.end();
   return {
     kind: "connect",
-    clientId: packet.clientId,
-    clean: packet.clean ?? true,
-    keepAliveS: packet.keepalive ?? 0,
-    username: packet.username,
-    password: packet.password?.toString("utf8"),
+    clientId,
+    clean: (flags & CLEAN) !== 0,
+    keepAliveS,
+    username,
+    password,
   };
 }
 
-function readSubscribe(frame: Frame): ClientPacket {
-  const packet = parse(frame) as ISubscribePacket;
-  demandSame(packet, frame);
-  return {
-    kind: "subscribe",
-    packetId: demandId(packet),
-    subscriptions: packet.subscriptions.map(({ topic, qos }) => ({ filter: topic, qos })),
-  };
-}
-
-function readUnsubscribe(frame: Frame): ClientPacket {
-  const packet = parse(frame) as IUnsubscribePacket;
-  demandSame(packet, frame);
-  return { kind: "unsubscribe", packetId: demandId(packet), filters: packet.unsubscriptions };
-}
-
-/** One frame, one parser: no state is left for the next packet. */
-function parse({ first, body }: Frame): Packet {
-  let packet: Packet | undefined;
-  let error: unknown;
-  const reader = parser({ protocolVersion: 4 });
-  reader.on("packet", (read) => {
-    packet = read;
-  });
-  reader.on("error", (cause: unknown) => {
-    error = cause;
-  });
-  try {
-    reader.parse(Buffer.concat([header(first, body.length), body]));
-  } catch (cause) {
-    error = cause;
+function checkFlags(flags: number): void {
+  if (flags & 1) throw malformed("A CONNECT has the reserved flag."); // [MQTT-3.1.2-3]
+  const willQos = (flags & WILL_QOS) >> 3;
+  if (willQos === 3) throw malformed("A will has QoS 3."); // [MQTT-3.1.2-14]
+  if (!(flags & WILL) && (willQos > 0 || flags & WILL_RETAIN)) {
+    throw malformed("A CONNECT without a will has flags of one."); // [MQTT-3.1.2-13], [MQTT-3.1.2-15]
   }
-  if (error !== undefined || !packet) throw malformed("A packet cannot be read.", error);
-  return packet;
-}
-
-function demandSame(packet: Packet, { first, body }: Frame): void {
-  let again: Buffer;
-  try {
-    again = generate(packet);
-  } catch (cause) {
-    throw malformed("A packet holds what MQTT does not allow.", cause);
+  if (flags & PASSWORD && !(flags & USERNAME)) {
+    throw malformed("A CONNECT has a password and no user name."); // [MQTT-3.1.2-22]
   }
-  const head = header(first, body.length);
-  if (!again.subarray(head.length).equals(body)) throw malformed("A packet is not well-formed.");
 }
 
-function demandId({ messageId }: { readonly messageId?: number }): number {
-  if (!messageId) throw malformed("A packet has packet id 0."); // [MQTT-2.3.1-1]
-  return messageId;
-}
-
-function header(first: number, bodyBytes: number): Buffer {
-  const bytes = [first];
-  let rest = bodyBytes;
+function readSubscribe({ body }: Frame): ClientPacket {
+  const fields = new Fields(body);
+  const packetId = demandId(fields.uint16());
+  const subscriptions: { readonly filter: string; readonly qos: Qos }[] = [];
   do {
-    bytes.push((rest & 0x7f) | (rest > 0x7f ? 0x80 : 0));
+    const filter = fields.text(); // At least one [MQTT-3.8.3-3].
+    const qos = fields.byte();
+    if (qos > 2) throw malformed("A subscription asks for no QoS that there is."); // [MQTT-3.8.3-4]
+    subscriptions.push({ filter, qos: qos as Qos });
+  } while (!fields.isAtEnd);
+  return { kind: "subscribe", packetId, subscriptions };
+}
+
+function readUnsubscribe({ body }: Frame): ClientPacket {
+  const fields = new Fields(body);
+  const packetId = demandId(fields.uint16());
+  const filters: string[] = [];
+  do
+    filters.push(fields.text()); // At least one [MQTT-3.10.3-2].
+  while (!fields.isAtEnd);
+  return { kind: "unsubscribe", packetId, filters };
+}
+
+function demandId(packetId: number): number {
+  if (packetId === 0) throw malformed("A packet has packet id 0."); // [MQTT-2.3.1-1]
+  return packetId;
+}
+
+/** The remaining length as MQTT writes it, section 2.2.3. */
+function lengthOf(bytes: number): number[] {
+  const length: number[] = [];
+  let rest = bytes;
+  do {
+    length.push((rest & 0x7f) | (rest > 0x7f ? 0x80 : 0));
     rest >>>= 7;
   } while (rest > 0);
-  return Buffer.from(bytes);
-}
-
-function malformed(message: string, cause?: unknown): HoldfastError {
-  return new HoldfastError("protocol_error", message, { details: { reason: "malformed" }, cause });
+  return length;
 }

@@ -81,7 +81,7 @@ export class MemoryStore implements Store {
           else if (bytes) damaged?.(key);
         }
       },
-      put: (key, value) => ({ table: name, key, value: codec.encode(value).slice() }),
+      put: (key, value) => ({ table: name, key, value: new Uint8Array(codec.encode(value)) }),
       del: (key) => ({ table: name, key, value: undefined }),
       putNumbered: (make) => ({
         table: name,

@@ -189,6 +189,22 @@ describe("acknowledgements", () => {
     await sender.untilClosed();
   });
 
+  it("what a client sent before it closed its side is taken, though the disk was slow", async () => {
+    const disk = heldDisk();
+    const { mqttPort, cloud } = await startCloud({}, { store: disk.store });
+    disk.hold();
+    const sender = await RawClient.open(mqttPort);
+    sender.sendConnect({ clientId: senderId, clean: false });
+    for (let i = 1; i <= 3; i++) sender.publish(toDevice, `${i}`, { messageId: i });
+    sender.socket.end();
+    await waitFor(() => disk.waiting === 1);
+    for (let i = 0; i < 20; i++) await new Promise((resolve) => setImmediate(resolve));
+    disk.letGo();
+    await sender.untilClosed();
+    await waitFor(() => cloud.stats.connections === 0);
+    expect(cloud.stats).toMatchObject({ accepted: 3, waiting: 3 });
+  });
+
   it("a message acknowledged before its write began is never written", async () => {
     const disk = heldDisk();
     const { mqttPort, cloud } = await startCloud({}, { store: disk.store });
