@@ -58,6 +58,11 @@ export const registry: readonly LazySubcommand[] = [
     load: async () => (await import("./cloud.ts")).cloud,
   },
   {
+    name: "token",
+    summary: "Get, check and revoke tokens for devices.",
+    load: async () => (await import("./token.ts")).token,
+  },
+  {
     name: "version",
     summary: "Print the version.",
     load: async () => (await import("./version.ts")).version,

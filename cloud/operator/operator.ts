@@ -19,6 +19,7 @@
  * persistent and the QoS is 1 (lmq-protocol 5: the sender's rule); so does the answer.
  */
 import type { Clock } from "../../agent/core/clock.ts";
+import { HoldfastError } from "../../agent/core/errors.ts";
 import type { Logger } from "../../agent/core/log.ts";
 import type { Random } from "../../agent/core/random.ts";
 import { Commander } from "./commander.ts";
@@ -31,6 +32,7 @@ import {
 import type { Account } from "./presence.ts";
 import { systemProcesses } from "./process-identity.ts";
 import { sessionLink } from "./session-link.ts";
+import { TokenDesk } from "./tokens.ts";
 
 export { Commander, type CommanderDeps } from "./commander.ts";
 export { commanderFolders, loadCommanderConfig } from "./commander-config.ts";
@@ -46,6 +48,7 @@ export { systemProcesses } from "./process-identity.ts";
 export { type Run, runState } from "./run.ts";
 export { RunStore } from "./run-store.ts";
 export { SLOT_COUNT, type Slot, Slots } from "./slots.ts";
+export type { TokenDesk } from "./tokens.ts";
 
 /** Throws `config_invalid` or `secret_exposed`. Connects to nothing yet. */
 export function openCommander(
@@ -68,6 +71,19 @@ export function openCommander(
       processes: systemProcesses,
       connect: (clientId) => sessionLink(clientId, config, deps),
     },
+  );
+}
+
+/** Throws `config_invalid`, also where there is no account, or `secret_exposed`. */
+export function openTokenDesk(
+  sources: CommanderSources,
+  deps: { readonly clock: Clock },
+): TokenDesk {
+  const account = accountOf(loadCommanderConfig(sources));
+  if (account) return new TokenDesk(account, deps);
+  throw new HoldfastError(
+    "config_invalid",
+    "Tokens need an account; expected [account] with access_key, secret_file and http.",
   );
 }
 

@@ -5,13 +5,14 @@
  * power a minute ago may still count as online until its keep-alive ends. What the service does not
  * know is null here, never a guess.
  */
-import { type Clock, withDeadline } from "../../agent/core/clock.ts";
-import { HoldfastError, isHoldfastError } from "../../agent/core/errors.ts";
-import { isJsonObject, type JsonObject, parseJson } from "../../agent/core/json.ts";
+import type { Clock } from "../../agent/core/clock.ts";
+import { HoldfastError } from "../../agent/core/errors.ts";
+import type { JsonObject } from "../../agent/core/json.ts";
 import { makeHttpSignature } from "../../agent/protocol/http-signature.ts";
+import { askJson, notAnAnswer } from "./service-json.ts";
 
-const ANSWER_BOUNDS = { maxBytes: 16_384, maxDepth: 8 };
-const REQUEST_TIMEOUT_MS = 10_000;
+export { requestJson } from "./service-json.ts";
+
 /** Requests under way at a time; the rest waits. */
 const PARALLEL = 8;
 
@@ -78,28 +79,13 @@ async function queryOne(
   account: Account,
   deps: { readonly clock: Clock; readonly signal: AbortSignal },
 ): Promise<Presence> {
-  const url = statusQueryUrl(device, account, deps.clock.wallMs());
-  const answer = await withDeadline(deps.clock, REQUEST_TIMEOUT_MS, deps.signal, (signal) =>
-    requestJson(url, signal),
-  );
-  if (answer.timedOut) {
-    throw new HoldfastError("timed_out", `${account.http} did not answer in time.`);
-  }
-  return readAnswer(device, answer.value, account.http);
-}
-
-/** lmq-protocol 7.1 with the signature of 4.4; here the access key is among the signed ones. */
-function statusQueryUrl(device: string, account: Account, timestampMs: number): string {
-  const signed = {
-    accessKey: account.accessKey,
-    instanceId: account.instanceId,
-    resource: device,
-    timestamp: String(timestampMs),
-  };
-  const signature = makeHttpSignature(account.secret(), signed);
-  const url = new URL(`${account.http.replace(/\/+$/, "")}/route/clientId/get`);
-  url.search = new URLSearchParams({ ...signed, signature }).toString();
-  return url.href;
+  const { http, accessKey, instanceId } = account;
+  // lmq-protocol 7.1 with the signature of 4.4; here the access key is among the signed ones.
+  const timestamp = String(deps.clock.wallMs());
+  const signed = { accessKey, instanceId, resource: device, timestamp };
+  const parameters = { ...signed, signature: makeHttpSignature(account.secret(), signed) };
+  const request = { http, path: "/route/clientId/get", method: "GET", parameters } as const;
+  return readAnswer(device, await askJson(request, deps), http);
 }
 
 function readAnswer(device: string, answer: JsonObject, http: string): Presence {
@@ -125,41 +111,4 @@ function readAnswer(device: string, answer: JsonObject, http: string): Presence 
   // -1: the service does not know at the moment.
   if (online < 0) return { device, online: null, connections: null, source: "status-query" };
   return { device, online: online > 0, connections: online, source: "status-query" };
-}
-
-async function requestJson(url: string, signal: AbortSignal): Promise<JsonObject> {
-  const { origin } = new URL(url); // The rest of the URL holds the signature.
-  try {
-    const response = await fetch(url, {
-      signal,
-      redirect: "error",
-      headers: { connection: "close" },
-    });
-    const value = parseJson(await boundedBody(response, origin), ANSWER_BOUNDS);
-    if (isJsonObject(value)) return value;
-  } catch (cause) {
-    if (isHoldfastError(cause, "json_invalid")) throw notAnAnswer(origin, cause);
-    if (isHoldfastError(cause)) throw cause;
-    throw new HoldfastError("unreachable", `${origin} cannot be reached.`, { cause });
-  }
-  throw notAnAnswer(origin);
-}
-
-async function boundedBody(response: Response, origin: string): Promise<Uint8Array> {
-  const chunks: Uint8Array[] = [];
-  let bytes = 0;
-  for await (const chunk of response.body ?? []) {
-    bytes += chunk.length;
-    if (bytes > ANSWER_BOUNDS.maxBytes) throw notAnAnswer(origin); // Leaving the loop cancels.
-    chunks.push(chunk);
-  }
-  return Buffer.concat(chunks);
-}
-
-function notAnAnswer(http: string, cause?: unknown): HoldfastError {
-  return new HoldfastError(
-    "protocol_error",
-    `What came from ${http} is not the answer to a status query. Check account.http.`,
-    { cause },
-  );
 }
