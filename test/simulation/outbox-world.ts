@@ -10,20 +10,17 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { assert } from "../../agent/core/assert.ts";
-import { type Logger, silentLog } from "../../agent/core/log.ts";
-import {
-  DurableOutbox,
-  Forwarder,
-  type LaneOptions,
-  type Reservation,
-} from "../../agent/outbox/outbox.ts";
-import { DatabaseStore } from "../../agent/store/store.ts";
+import type { Logger } from "../../agent/core/log.ts";
 import { FakeClock } from "../support/fake-clock.ts";
 import { MemoryVolatileLog } from "../support/memory-volatile-log.ts";
 import { SeededRandom } from "../support/seeded-random.ts";
-import { type Received, SimLink } from "../support/sim-link.ts";
+import type { Received } from "../support/sim-link.ts";
+import { textOf } from "./envelope.ts";
+import { GAP_TOPIC, GapReports } from "./gap-reports.ts";
+import { checkAccounts, countsOf, type Life, startLife } from "./life.ts";
 import type { LaneName, Lanes, Plan, PlannedMessage, Step } from "./plan.ts";
 import { checkBounds, type Moment, Promises, type Tracked } from "./promises.ts";
+import { SimService } from "./service.ts";
 import { SimDisk } from "./sim-disk.ts";
 
 export interface Outcome {
@@ -33,28 +30,9 @@ export interface Outcome {
   readonly closes: number;
   readonly refused: number;
   readonly dropped: number;
-}
-
-interface Life {
-  readonly number: number;
-  /** Set at its end: what this process still says afterwards, nobody hears. */
-  dead: boolean;
-  readonly store: DatabaseStore;
-  readonly outbox: DurableOutbox;
-  readonly forwarder: Forwarder;
-  readonly lanes: Lanes;
-  readonly startedMs: number;
-  readonly reservations: Reservation[];
-  readonly waiting: Set<Tracked>;
-  /** What each lane had at the start. */
-  readonly base: Readonly<Record<string, { readonly messages: number; readonly bytes: number }>>;
-  readonly counted: Map<string, number>;
-  readonly put: Tracked[];
-  readonly acknowledged: Set<string>;
-  readonly arrived: Set<string>;
-  /** First sendings in this life, in their order. */
-  readonly sent: Map<string, { readonly order: number; readonly packetId: number }>;
-  offer(link: SimLink | undefined): void;
+  readonly reported: number;
+  readonly parked: number;
+  readonly replaced: number;
 }
 
 type Say = Logger["info"];
@@ -62,8 +40,10 @@ type Say = Logger["info"];
 /** After this long without trouble everything that was due is on disk: retry, settlement, syncs. */
 const CALM_MS = 2_000;
 const SYNC_MS = 120;
-const ACK_TIMEOUT_MS = 2_000;
 const SCRATCH = "/dev/shm";
+/** Connections that a refused topic may cost; more on a link that breaks, or if it was taken before. */
+const REFUSALS = 10;
+const MOST_REFUSALS = 40;
 /** Names of what Node awaits of files, among its active resources. */
 const FILE_WORK = /^(FSReq|CloseReq)/;
 
@@ -79,24 +59,32 @@ export class OutboxWorld {
   #life!: Life;
   #lives = 0;
   #boots = 0;
-  #link: SimLink | undefined;
+  readonly #service: SimService;
+  readonly #gaps = new GapReports();
   #lastOrder = 0;
-  #deaf = false;
-  #healing = false;
-  #offlineSinceMs = 0;
+  /** The place of the last one sent on the link of now. */
+  #lastSent = 0;
   #slowUntilMs = 0;
   #copy: Map<string, Uint8Array> | undefined;
   readonly #copyDir = `${this.#dir}-copy`;
-  /** Moments of acknowledgements that were handed to the outbox. */
-  #acknowledgedMs: number[] = [];
+  /** What was acknowledged and may not be noted on disk yet. */
+  #unsynced: { readonly text: string; readonly ms: number }[] = [];
   #counter = 0;
-  readonly #seen = { restarts: 0, closes: 0, refused: 0, dropped: 0 };
+  readonly #seen = { restarts: 0, closes: 0, refused: 0, dropped: 0, parked: 0, replaced: 0 };
 
   constructor(plan: Plan, trace: (line: string) => void = () => undefined) {
     this.#plan = plan;
     this.#trace = (line) => trace(`${String(this.#clock.monotonicMs()).padStart(7)} ${line}`);
     this.#random = new SeededRandom(plan.seed);
     this.#disk = new SimDisk(this.#clock, new SeededRandom(plan.seed + 1), this.#trace);
+    this.#service = new SimService(this.#clock, this.#random, {
+      sent: (received, isFirst) => this.#sent(received, isFirst),
+      heard: (received) => this.#heard(received),
+      acknowledged: (received) => this.#acknowledged(received),
+      closing: () => this.#closing(),
+      offer: (link) => this.#life.offer(link),
+      trace: this.#trace,
+    });
   }
 
   async run(): Promise<Outcome> {
@@ -114,7 +102,8 @@ export class OutboxWorld {
       rmSync(this.#copyDir, { recursive: true, force: true });
     }
     const accepted = [...this.#promises.messages.values()].filter((m) => m.state === "accepted");
-    return { accepted: accepted.length, duplicates: this.#promises.duplicates, ...this.#seen };
+    const [duplicates, reported] = [this.#promises.repeats.seen, this.#gaps.told];
+    return { accepted: accepted.length, duplicates, reported, ...this.#seen };
   }
 
   async #do(step: Step): Promise<void> {
@@ -135,13 +124,25 @@ export class OutboxWorld {
         this.#stage(step.message, step.abandon);
         return;
       case "ack":
-        this.#acknowledge(step.places);
+        for (const place of step.places) if (!this.#service.acknowledge(place)) return;
         return;
       case "connect":
-        this.#connect();
+        this.#service.connect();
         return;
       case "close":
-        this.#close(step.reason);
+        this.#service.close(step.reason);
+        return;
+      case "lively":
+        this.#service.beLively(step.ms, step.resets);
+        return;
+      case "forbid":
+        this.#service.refuse(step.topic);
+        return;
+      case "retry-parked":
+        this.#life.outbox.quarantine.retry();
+        return;
+      case "make-room":
+        this.#life.outbox.makeRoom(step.bytes, "quota");
         return;
       case "fail-once":
         disk.failOnce(step.what);
@@ -189,6 +190,8 @@ export class OutboxWorld {
       text,
       lane,
       topic,
+      key: lane === "state" ? planned.key : undefined,
+      wrapped: life.lanes[lane]?.payload === "cloudevents",
       payload: `${text} `.padEnd(planned.bytes, "."),
       ttlMs: planned.ttlMs ?? life.lanes[lane]?.ttlMs ?? 0,
       putAt: this.#now(),
@@ -237,7 +240,7 @@ export class OutboxWorld {
 
   #stage(planned: PlannedMessage, abandon: boolean): void {
     const life = this.#life;
-    const message = this.#track({ ...planned, topic: `staged/${planned.lane}` });
+    const message = this.#track({ ...planned, key: undefined });
     const { topic, payload, lane } = message;
     const reservation = life.reservations.find((one) => one.lane === lane);
     if (reservation) life.reservations.splice(life.reservations.indexOf(reservation), 1);
@@ -268,95 +271,114 @@ export class OutboxWorld {
     }
   }
 
-  #acknowledge(places: readonly number[]): void {
-    const link = this.#link;
-    for (const place of places) {
-      const received = link?.ack(place % Math.max(1, link.unacked.length));
-      if (!received) return;
-      this.#acknowledgedMs.push(this.#clock.monotonicMs());
-      const text = textOf(received);
-      this.#life.acknowledged.add(text);
-      this.#trace(`  acknowledged ${text}`);
-      // What a broker says twice changes nothing.
-      if (this.#random.chance(0.05)) link?.acknowledge(received);
-    }
-  }
-
-  #connect(): void {
-    if (this.#link) return;
-    let order = 0;
-    const life = this.#life;
-    // Some links lose everything from a moment on, before they are closed.
-    let heard = !this.#healing && this.#random.chance(0.2) ? this.#random.int(12) : 1e9;
-    this.#deaf = heard < 1e9;
-    this.#link = new SimLink((received) => {
-      if (life.dead) return;
-      order = this.#sent(life, received, order);
-      if (heard-- > 0) this.#promises.arrived(received, this.#now());
-      else this.#link?.unacked.pop();
-    });
-    life.offer(this.#link);
-  }
-
-  /** Checks one PUBLISH; gives its place in the order of first sendings. */
-  #sent(life: Life, received: Received, lastOrder: number): number {
+  #acknowledged(received: Received): void {
     const text = textOf(received);
-    const { packetId, dup } = received;
+    this.#unsynced.push({ text, ms: this.#clock.monotonicMs() });
+    this.#life.acknowledged.add(text);
+    this.#trace(`  acknowledged ${text}`);
+  }
+
+  #heard(received: Received): void {
+    if (received.topic === GAP_TOPIC) this.#gaps.received(received);
+    else this.#promises.arrived(received, this.#now());
+  }
+
+  /** Checks one PUBLISH. */
+  #sent(received: Received, isFirst: boolean): void {
+    const life = this.#life;
+    const text = textOf(received);
+    const { packetId, dup, topic } = received;
     this.#trace(`  sent ${text} as ${received.id}, packet ${packetId}${dup ? ", again" : ""}`);
-    const before = life.sent.get(text);
+    // What comes out of quarantine is sent anew.
+    const isAnew = !dup && this.#service.everRefused.has(topic);
+    const before = isAnew ? undefined : life.sent.get(text);
     const order = before?.order ?? ++this.#lastOrder;
-    assert(order > lastOrder, `${text} was sent out of order`);
+    assert(isFirst || order > this.#lastSent, `${text} was sent out of order`);
+    this.#lastSent = order;
     if (before) {
       assert(dup, `${text} was sent again without DUP`);
       assert(before.packetId === packetId, `${text} was sent again with another packet id`);
     }
     life.sent.set(text, { order, packetId });
     life.arrived.add(text);
-    const unacked = this.#link?.unacked ?? [];
+    const unacked = this.#service.link?.unacked ?? [];
     const { window } = this.#plan;
     assert(unacked.length <= window, `${unacked.length} in flight, the window is ${window}`);
     const ids = new Set(unacked.map((one) => one.packetId));
     assert(ids.size === unacked.length, `packet id ${packetId} is used twice`);
-    return order;
   }
 
-  #close(reason: Parameters<SimLink["close"]>[0]): void {
-    if (!this.#link) return;
+  /** I3: what is in flight is sent again. */
+  #closing(): void {
     this.#seen.closes++;
-    this.#promises.allowedDuplicates += this.#life.forwarder.inFlight;
-    this.#cutLink(reason);
+    this.#promises.repeats.happened("a close", this.#inFlight(), this.#plan.window);
   }
 
-  #cutLink(reason: Parameters<SimLink["close"]>[0]): void {
-    this.#link?.close(reason);
-    this.#link = undefined;
-    this.#offlineSinceMs = this.#clock.monotonicMs();
-    this.#life.offer(undefined);
+  /**
+   * What was sent and is not acknowledged. Of a topic that is refused some of it may be in quarantine:
+   * that has the right to be sent again for itself.
+   */
+  #inFlight(): string[] {
+    const { sent, acknowledged } = this.#life;
+    const texts = [...sent.keys()].filter((text) => !acknowledged.has(text));
+    if (this.#service.everRefused.size === 0) return texts;
+    const refused = texts.filter((text) => {
+      const topic = this.#promises.messages.get(text)?.topic;
+      return topic !== undefined && this.#service.everRefused.has(topic);
+    });
+    this.#promises.repeats.happened("a refusal", refused, refused.length);
+    return texts.filter((text) => !refused.includes(text));
   }
 
   async #restart(how: "clean" | "kill" | "power", lanes: Lanes): Promise<void> {
     this.#seen.restarts++;
     const life = this.#life;
-    // I3: what was in flight is sent again, after a power cut also what was not noted on disk.
-    const repeats = life.forwarder.inFlight + (how === "power" ? this.#unsynced() : 0);
-    this.#promises.allowedDuplicates += repeats;
+    this.#allowRepeats(how);
     if (how === "clean") await this.#stop(life);
     // Ended before it could take back a batch that failed and is there all the same.
-    if (this.#disk.doubtful) this.#promises.allowedDuplicates += life.put.length;
+    if (this.#disk.doubtful) {
+      const texts = life.put.map(({ text }) => text);
+      this.#promises.repeats.happened("a batch in doubt", texts, texts.length);
+    }
     this.#end(life);
-    this.#promises.letGoReturns(this.#onDiskSinceMs());
+    const diskFailed = this.#diskFailed;
+    this.#promises.letGoReturns(this.#onDiskSinceMs(), diskFailed);
+    // What was let go last may be there again; its count is not on disk either.
+    if (how !== "clean" && this.#promises.letGoSince(this.#onDiskSinceMs())) {
+      this.#gaps.isExact = false;
+    }
     if (how === "kill") this.#disk.kill();
     if (how === "power") {
       this.#disk.powerCut();
       this.#volatile.clear();
       this.#boots++;
     }
-    this.#trace(`  may repeat ${repeats}`);
     await this.#boot(lanes);
   }
 
+  /** I3: what was in flight is sent again, after a power cut also what was not noted on disk. */
+  #allowRepeats(how: "clean" | "kill" | "power"): void {
+    const { window, settleEvery } = this.#plan;
+    const texts = this.#inFlight();
+    if (how !== "power") {
+      this.#promises.repeats.happened(`a restart (${how})`, texts, window);
+      return;
+    }
+    const sinceMs = this.#onDiskSinceMs();
+    for (const { text, ms } of this.#unsynced) if (ms > sinceMs) texts.push(text);
+    // A disk that fails holds up nothing.
+    const most = this.#diskFailed ? texts.length : window + settleEvery;
+    this.#trace(`  may repeat ${most} of ${texts.join(" ")}`);
+    this.#promises.repeats.happened("a power cut", texts, most);
+  }
+
+  get #diskFailed(): boolean {
+    return this.#clock.monotonicMs() - this.#disk.lastTroubleMs < CALM_MS;
+  }
+
   async #stop(life: Life): Promise<void> {
-    this.#cutLink("stopped");
+    this.#service.drop("stopped");
+    life.offer(undefined);
     this.#disk.heal();
     await this.#while(life.forwarder.stop());
     await this.#while(life.outbox.stop(new AbortController().signal));
@@ -368,7 +390,8 @@ export class OutboxWorld {
   /** From here on nobody hears it; what it still awaits never comes. */
   #end(life: Life): void {
     life.dead = true;
-    this.#cutLink("network");
+    this.#service.drop("network");
+    life.offer(undefined);
     void life.forwarder.stop();
     void life.outbox.stop(AbortSignal.abort());
   }
@@ -380,15 +403,6 @@ export class OutboxWorld {
     return now - troubleMs < CALM_MS ? Number.NEGATIVE_INFINITY : now - CALM_MS;
   }
 
-  /** Settlements that may not be on disk yet. */
-  #unsynced(): number {
-    const now = this.#clock.monotonicMs();
-    const sinceMs = this.#onDiskSinceMs();
-    const recent = this.#acknowledgedMs.filter((ms) => ms > sinceMs).length;
-    if (sinceMs < now - CALM_MS || now < this.#slowUntilMs + CALM_MS) return recent;
-    return Math.min(recent, this.#plan.settleEvery + this.#plan.window + 1);
-  }
-
   /** A person stops it and puts an old copy of the state folder back. */
   async #putBackCopy(): Promise<void> {
     if (!this.#copy) return;
@@ -398,6 +412,7 @@ export class OutboxWorld {
     rmSync(this.#dir, { recursive: true });
     renameSync(this.#copyDir, this.#dir);
     this.#promises.forgive();
+    this.#gaps.isForgiven = true;
     await this.#boot(this.#life.lanes);
   }
 
@@ -423,54 +438,12 @@ export class OutboxWorld {
     }
   }
 
-  async #start(lanes: Lanes): Promise<Life> {
-    const clock = this.#clock;
-    const store = new DatabaseStore(
-      { dir: this.#dir },
-      {
-        openDatabase: this.#disk.open,
-        random: this.#random,
-        log: this.#log("store"),
-        probe: () => this.#disk.probe(),
-        repair: () => Promise.resolve(),
-      },
-    );
-    await store.start();
-    const outbox = new DurableOutbox(
-      {
-        lanes: lanes as Readonly<Record<string, LaneOptions>>,
-        persistDelayMs: this.#plan.persistDelayMs,
-        settleEvery: this.#plan.settleEvery,
-        checkTopic: () => undefined,
-        bootId: `boot ${this.#boots}`,
-      },
-      { store, volatileLog: this.#volatile.open(), clock, random: this.#random, log: silentLog },
-    );
-    await outbox.start();
-    const { connected, offer } = door();
-    const forwarder = new Forwarder(
-      { window: this.#plan.window, maxRate: 0, ackTimeoutMs: ACK_TIMEOUT_MS },
-      { outbox, connected, clock, log: silentLog },
-    );
-    await forwarder.start();
-    return {
-      number: ++this.#lives,
-      dead: false,
-      store,
-      outbox,
-      forwarder,
-      lanes,
-      startedMs: clock.monotonicMs(),
-      reservations: [],
-      waiting: new Set(),
-      base: outbox.stats().lanes,
-      counted: new Map(),
-      put: [],
-      acknowledged: new Set(),
-      arrived: new Set(),
-      sent: new Map(),
-      offer,
-    };
+  #start(lanes: Lanes): Promise<Life> {
+    return startLife({
+      ...{ dir: this.#dir, plan: this.#plan, lanes, number: ++this.#lives, boot: this.#boots },
+      ...{ disk: this.#disk, volatile: this.#volatile, clock: this.#clock, random: this.#random },
+      log: (part) => this.#log(part),
+    });
   }
 
   /** What must be true whenever all that was due has run. */
@@ -479,42 +452,61 @@ export class OutboxWorld {
     const now = this.#now();
     this.#disk.look();
     if (this.#disk.syncMs > 0) this.#slowUntilMs = now.monotonicMs;
+    const sinceMs = this.#onDiskSinceMs();
+    this.#unsynced = this.#unsynced.filter(({ ms }) => ms > sinceMs);
     this.#promises.timePassed(now);
-    for (const [name, stats] of Object.entries(life.outbox.stats().lanes)) {
-      const lane = name as LaneName;
-      const base = life.base[name] ?? { messages: 0, bytes: 0 };
-      checkBounds(name, stats, life.lanes[lane], base);
-      for (const [reason, count] of Object.entries(stats.dropped)) {
-        const key = `${name} ${reason}`;
-        const more = count - (life.counted.get(key) ?? 0);
-        this.#promises.dropped(lane, reason, more, now);
-        this.#seen.dropped += more;
-        life.counted.set(key, count);
-      }
-      this.#checkAccount(life, lane, stats.messages - base.messages);
+    const stats = life.outbox.stats();
+    for (const [name, ofLane] of Object.entries(stats.lanes)) {
+      const bounds = life.lanes[name as LaneName];
+      if (name !== "gap") checkBounds(name, ofLane, bounds, life.base[name]);
     }
+    for (const [name, count] of countsOf(life.outbox)) this.#count(life, name, count);
+    if (stats.quarantined > 0) this.#lookAtParked(life);
+    this.#checkRefusals(life);
+    checkAccounts(life, (text) => this.#promises.messages.get(text)?.lane);
     this.#checkAnswers(life, now);
   }
 
-  /** What came less what went is what is there. */
-  #checkAccount(life: Life, lane: LaneName, change: number): void {
-    let expected = 0;
-    let perhaps = 0;
-    for (const message of life.put) {
-      if (message.lane !== lane) continue;
-      if (message.state !== "refused" || life.arrived.has(message.text)) expected++;
-      // Refused after it was taken: it will be sent, and is ours until then.
-      else perhaps++;
+  #count(life: Life, name: string, count: number): void {
+    const [lane, reason] = name.split(" ") as [LaneName, string];
+    const more = count - (life.counted.get(name) ?? 0);
+    life.counted.set(name, count);
+    if (reason === "replaced") {
+      this.#seen.replaced += more;
+      return;
     }
-    for (const text of life.acknowledged) {
-      if (this.#promises.messages.get(text)?.lane === lane) expected--;
-    }
-    for (const [key, count] of life.counted) if (key.startsWith(`${lane} `)) expected -= count;
-    const most = expected + Math.min(perhaps, life.forwarder.inFlight);
-    assert(
-      change >= expected && change <= most,
-      `${lane} has ${change} messages more than at the start, it should be ${expected}`,
+    this.#promises.dropped(lane, reason, more, this.#now());
+    this.#gaps.counted(lane, reason, more);
+    this.#seen.dropped += more;
+  }
+
+  /** What the service refuses is found by few connections, where nothing else closes them. */
+  #checkRefusals(life: Life): void {
+    const { refused, refusals, otherCloses } = this.#service;
+    if (refused === undefined || refusals === 0 || life.parkedTopics.has(refused)) return;
+    const { messages } = this.#promises;
+    const wentThrough = [...life.acknowledged].some(
+      (text) => messages.get(text)?.topic === refused,
     );
+    const most = wentThrough || otherCloses > 0 ? MOST_REFUSALS : REFUSALS;
+    assert(refusals <= most, `${refusals} connections, and ${refused} is not in quarantine`);
+  }
+
+  /** In quarantine is only what the service refuses. */
+  #lookAtParked(life: Life): void {
+    const { outbox } = life;
+    const { everRefused } = this.#service;
+    const byId = new Map(outbox.quarantine.list(undefined, 1e6).items.map((one) => [one.id, one]));
+    this.#seen.parked = Math.max(this.#seen.parked, byId.size);
+    for (const { topic, id } of byId.values()) {
+      life.parkedTopics.add(topic);
+      assert(everRefused.has(topic), `${id} of ${topic} is in quarantine, nobody refused it`);
+    }
+    for (const message of this.#promises.messages.values()) {
+      const its = byId.get(message.id as `${string}-${number}`);
+      if (its && message.parked !== "alone")
+        message.parked = its.scope === "topic" ? "topic" : "alone";
+    }
   }
 
   /** A put is answered in its time: at once while offline, else after the persist delay. */
@@ -526,11 +518,11 @@ export class OutboxWorld {
       now - CALM_MS,
     );
     if (this.#disk.troubled || now - calmSinceMs < CALM_MS) return;
-    const patienceMs = this.#link ? this.#plan.persistDelayMs + SYNC_MS : 0;
+    const patienceMs = this.#service.link ? this.#plan.persistDelayMs + SYNC_MS : 0;
     for (const { text, putAt } of life.waiting) {
-      const sinceMs = this.#link
+      const sinceMs = this.#service.link
         ? putAt.monotonicMs
-        : Math.max(putAt.monotonicMs, this.#offlineSinceMs);
+        : Math.max(putAt.monotonicMs, this.#service.offlineSinceMs);
       assert(
         now - sinceMs <= patienceMs || now === sinceMs,
         `the put of ${text} has no answer after ${now - putAt.monotonicMs} ms`,
@@ -538,20 +530,24 @@ export class OutboxWorld {
     }
   }
 
+  /** From here on nothing fails; what the service refuses it still refuses. */
   async #heal(): Promise<void> {
     this.#trace("everything heals");
     this.#disk.heal();
-    this.#healing = true;
-    if (this.#deaf) this.#close("ack_timeout");
+    this.#service.heal();
+    await this.#drain(() => true);
+  }
+
+  async #drain(isDone: () => boolean): Promise<void> {
     const life = this.#life;
-    for (let round = 0; round < 300; round++) {
-      this.#connect();
-      while (this.#link && this.#link.unacked.length > 0) this.#acknowledge([0]);
+    for (let round = 0; round < 400; round++) {
+      while (this.#service.acknowledge(0)) {}
       await this.#clock.advance(100);
       this.#look();
       const { lanes } = life.outbox.stats();
       const left = Object.values(lanes).reduce((sum, { messages }) => sum + messages, 0);
-      if (left === 0 && life.forwarder.inFlight === 0 && life.waiting.size === 0) return;
+      const isIdle = left === 0 && life.forwarder.inFlight === 0 && life.waiting.size === 0;
+      if (isIdle && isDone()) return;
     }
     const state = JSON.stringify(life.outbox.stats());
     throw new Error(`it did not drain after everything had healed: ${state}`);
@@ -559,7 +555,9 @@ export class OutboxWorld {
 
   async #checkEnd(): Promise<void> {
     const life = this.#life;
-    this.#promises.checkDelivered(this.#plan.window);
+    await this.#checkParked(life);
+    await this.#hearReports();
+    this.#gaps.check(this.#promises.checkDelivered(this.#plan.window));
     for (const reservation of life.reservations.splice(0)) reservation.release();
     for (const [lane, { maxBytes, maxMessages }] of Object.entries(life.lanes)) {
       const all = life.outbox.reserve(lane, maxBytes);
@@ -578,6 +576,22 @@ export class OutboxWorld {
     await this.#heal();
     await this.#stop(this.#life);
     this.#end(this.#life);
+  }
+
+  /** All that did not come is in quarantine; when the service takes it, it comes. */
+  async #checkParked({ outbox }: Life): Promise<void> {
+    if (this.#service.everRefused.size === 0) return;
+    this.#service.refuse(undefined);
+    outbox.quarantine.retry();
+    await this.#drain(() => outbox.stats().quarantined === 0);
+  }
+
+  /** Gaps are reported when nothing more is lost for a while. */
+  async #hearReports(): Promise<void> {
+    for (let second = 0; second < 12; second++) {
+      await this.#clock.advance(1_000);
+      await this.#drain(() => true);
+    }
   }
 
   /** Lets time pass until it is done. */
@@ -619,32 +633,6 @@ export class OutboxWorld {
       trusted: clock.trusted(),
     };
   }
-}
-
-/** The way in which the forwarder of one process gets its links. */
-function door() {
-  let current: SimLink | undefined;
-  let wake: (() => void) | undefined;
-  const connected = async (signal: AbortSignal): Promise<SimLink | undefined> => {
-    while (!current && !signal.aborted) {
-      await new Promise<void>((resolve) => {
-        wake = resolve;
-        signal.addEventListener("abort", () => resolve(), { once: true });
-      });
-    }
-    const link = current;
-    current = undefined;
-    return signal.aborted ? undefined : link;
-  };
-  const offer = (link: SimLink | undefined): void => {
-    current = link;
-    wake?.();
-  };
-  return { connected, offer };
-}
-
-function textOf({ text, topic, id }: Received): string {
-  return /^\d+/.exec(text)?.[0] ?? `${topic} ${id}`;
 }
 
 function describe(step: Step): string {

@@ -2,7 +2,8 @@
 import type { Close } from "../../agent/core/message.ts";
 import { SeededRandom } from "../support/seeded-random.ts";
 
-export type LaneName = "alarm" | "event" | "telemetry";
+/** `state` keeps only the latest message of a key. */
+export type LaneName = "alarm" | "event" | "telemetry" | "state";
 
 export interface PlannedLane {
   readonly priority: number;
@@ -10,6 +11,9 @@ export interface PlannedLane {
   readonly maxBytes: number;
   readonly ttlMs: number;
   readonly whenFull: "drop-oldest" | "refuse";
+  readonly share?: number;
+  readonly keep?: "latest";
+  readonly payload?: "cloudevents";
 }
 
 export type Lanes = Readonly<Partial<Record<LaneName, PlannedLane>>>;
@@ -35,6 +39,12 @@ export type Step =
   | { readonly do: "ack"; readonly places: readonly number[] }
   | { readonly do: "connect" }
   | { readonly do: "close"; readonly reason: Close["reason"] }
+  /** For so long the service acknowledges by itself and the link comes back by itself. */
+  | { readonly do: "lively"; readonly ms: number; readonly resets: number }
+  /** The service closes the connection on this topic; undefined: it takes all again. */
+  | { readonly do: "forbid"; readonly topic: string | undefined }
+  | { readonly do: "retry-parked" }
+  | { readonly do: "make-room"; readonly bytes: number }
   | { readonly do: "fail-once"; readonly what: "write" | "sync" }
   | { readonly do: "full"; readonly ms: number }
   | { readonly do: "unreadable"; readonly ms: number }
@@ -53,11 +63,18 @@ export interface Plan {
   readonly persistDelayMs: number;
   readonly lanes: Lanes;
   /** Each with the time that passes after it. */
-  readonly steps: readonly { readonly step: Step; readonly thenMs: number }[];
+  readonly steps: readonly Timed[];
+}
+
+export interface Timed {
+  readonly step: Step;
+  readonly thenMs: number;
 }
 
 const STEPS = 60;
 const YEAR_MS = 365 * 86_400_000;
+const LANES = ["alarm", "event", "telemetry"] as const;
+const REFUSABLE = ["up/a/alarm", "up/b/event", "up/a/telemetry"] as const;
 const REASONS = [
   "network",
   "peer_closed",
@@ -76,10 +93,7 @@ export function planOf(seed: number): Plan {
     settleEvery: pick(random, [2, 8, 16, 16]),
     persistDelayMs: pick(random, [0, 50, 50, 50, 200]),
     lanes: planner.lanes(),
-    steps: Array.from({ length: STEPS }, () => ({
-      step: planner.step(),
-      thenMs: random.chance(0.05) ? random.int(5_000) : random.int(40),
-    })),
+    steps: planner.steps(),
   };
 }
 
@@ -87,13 +101,27 @@ export function planOf(seed: number): Plan {
 class Planner {
   readonly #random: SeededRandom;
   readonly #bigPayloads: boolean;
+  /** The topic that the service refuses in this schedule, if it does. */
+  readonly #refused: string | undefined;
+  /** How likely a publish is to reset the link while the service is lively. */
+  readonly #resets: number;
   readonly #shortLives: boolean;
+  readonly #cloudEvents: boolean;
+  /** It has a few sequences that chance alone seldom makes. */
+  readonly #isScripted: boolean;
+  readonly #lanes: readonly LaneName[];
   readonly #weights: readonly (readonly [weight: number, make: () => Step])[];
 
   constructor(random: SeededRandom) {
     this.#random = random;
     this.#bigPayloads = random.chance(0.1);
     this.#shortLives = random.chance(0.3);
+    this.#lanes = random.chance(0.3) ? [...LANES, "state"] : LANES;
+    this.#cloudEvents = random.chance(0.2);
+    this.#isScripted = random.chance(0.2);
+    this.#refused = random.chance(0.15) ? pick(random, REFUSABLE) : undefined;
+    this.#resets = random.chance(0.1) ? 0.3 : 0;
+    const isLively = this.#refused !== undefined || this.#resets > 0 || random.chance(0.1);
     const often = (weight: number): number => (random.chance(0.6) ? weight : 0);
     const { int } = { int: (bound: number) => random.int(bound) };
     this.#weights = [
@@ -104,6 +132,10 @@ class Planner {
       [often(8), () => ({ do: "stage", message: this.#message(), abandon: random.chance(0.15) })],
       [often(3), () => ({ do: "reserve", lane: this.#lane(), bytes: 100 + int(400) })],
       [often(2), () => ({ do: "release" })],
+      [isLively ? 8 : 0, () => this.#lively()],
+      [this.#refused ? 6 : 0, () => this.#forbid()],
+      [this.#refused ? 1 : 0, () => ({ do: "retry-parked" })],
+      [random.chance(0.1) ? 3 : 0, () => ({ do: "make-room", bytes: int(3_000) })],
       [often(3), () => ({ do: "fail-once", what: pick(random, ["write", "sync"]) })],
       [often(2), () => ({ do: "full", ms: int(3_000) })],
       [often(2), () => ({ do: "unreadable", ms: int(2_000) })],
@@ -119,7 +151,70 @@ class Planner {
     ];
   }
 
-  step(): Step {
+  steps(): Timed[] {
+    const random = this.#random;
+    const steps: Timed[] = [];
+    while (steps.length < STEPS) {
+      if (this.#isScripted && random.chance(0.06)) {
+        steps.push(
+          ...pick(random, [() => this.#race(), () => this.#oldCopy(), () => this.#rush()])(),
+        );
+        continue;
+      }
+      const step = this.#step();
+      const restMs = random.chance(0.05) ? random.int(5_000) : random.int(40);
+      steps.push({ step, thenMs: step.do === "lively" ? step.ms : restMs });
+    }
+    return steps;
+  }
+
+  /** Acknowledged while its record is written, which may fail; then others get its number. */
+  #race(): Timed[] {
+    const { int } = { int: (bound: number) => this.#random.int(bound) };
+    const what = pick(this.#random, ["sync", "write"] as const);
+    return [
+      { step: { do: "slow-sync", ms: 60 + int(60) }, thenMs: 0 },
+      { step: { do: "connect" }, thenMs: 200 },
+      ...(int(3) > 0 ? [{ step: { do: "fail-once", what } as const, thenMs: 0 }] : []),
+      { step: { do: "put", messages: this.#messages(1 + int(4)) }, thenMs: 20 + int(60) },
+      { step: { do: "ack", places: [0, 0, 0, 0, 0, 0, 0, 0] }, thenMs: int(20) },
+      ...(int(3) === 0 ? [{ step: this.#restart("kill"), thenMs: 0 }] : []),
+      { step: { do: "close", reason: "network" }, thenMs: 700 },
+      { step: { do: "put", messages: this.#messages(1 + int(4)) }, thenMs: 150 },
+      { step: this.#restart("kill"), thenMs: 0 },
+    ];
+  }
+
+  /** An old copy of the state comes back, and its numbers are given a second time. */
+  #oldCopy(): Timed[] {
+    const count = 1 + this.#random.int(4);
+    return [
+      { step: { do: "copy-state" }, thenMs: 0 },
+      { step: { do: "put", messages: this.#messages(count) }, thenMs: 300 },
+      { step: { do: "connect" }, thenMs: 10 },
+      { step: { do: "ack", places: [0, 0, 0, 0, 0, 0, 0, 0] }, thenMs: 10 },
+      { step: { do: "put-back-copy" }, thenMs: 10 },
+      { step: { do: "put", messages: this.#messages(count) }, thenMs: 150 },
+      { step: this.#restart("kill"), thenMs: 10 },
+    ];
+  }
+
+  /** Far more is acknowledged than a slow disk can note, and the power goes. */
+  #rush(): Timed[] {
+    const acks = Array.from({ length: 8 }, (): Timed => {
+      return { step: { do: "ack", places: [0, 0, 0, 0, 0, 0, 0, 0] }, thenMs: 1 };
+    });
+    return [
+      { step: { do: "close", reason: "network" }, thenMs: 10 },
+      { step: { do: "put", messages: this.#messages(50) }, thenMs: 1_500 },
+      { step: { do: "slow-sync", ms: 120 }, thenMs: 0 },
+      { step: { do: "connect" }, thenMs: 1 },
+      ...acks,
+      { step: this.#restart("power"), thenMs: 0 },
+    ];
+  }
+
+  #step(): Step {
     const total = this.#weights.reduce((sum, [weight]) => sum + weight, 0);
     let dice = this.#random.int(total);
     for (const [weight, make] of this.#weights) {
@@ -146,8 +241,27 @@ class Planner {
         ttlMs: this.#shortLives ? 500 + random.int(4_000) : 86_400_000,
         whenFull,
       },
-      telemetry: { priority: 5, ...bounds(), ttlMs: 0, whenFull: "drop-oldest" },
+      telemetry: {
+        ...{
+          priority: 5,
+          ...bounds(),
+          ttlMs: 0,
+          whenFull: "drop-oldest",
+          share: 1 + random.int(3),
+        },
+        ...(this.#cloudEvents && { payload: "cloudevents" }),
+      },
+      state: { priority: 5, ...bounds(), ttlMs: 0, whenFull, share: 1, keep: "latest" },
     };
+  }
+
+  #lively(): Step {
+    const { int } = { int: (bound: number) => this.#random.int(bound) };
+    return { do: "lively", ms: 200 + int(int(2) === 0 ? 1_000 : 15_000), resets: this.#resets };
+  }
+
+  #forbid(): Step {
+    return { do: "forbid", topic: this.#random.chance(0.7) ? this.#refused : undefined };
   }
 
   #restart(how: "clean" | "kill" | "power"): Step {
@@ -157,7 +271,7 @@ class Planner {
   }
 
   #lane(): LaneName {
-    return pick(this.#random, ["alarm", "event", "telemetry"]);
+    return pick(this.#random, this.#lanes);
   }
 
   #messages(count: number): PlannedMessage[] {
@@ -167,12 +281,13 @@ class Planner {
   #message(): PlannedMessage {
     const random = this.#random;
     const lane = this.#lane();
+    const key = random.chance(lane === "state" ? 0.9 : 0.1) ? `key ${random.int(3)}` : undefined;
     return {
       lane,
-      topic: `up/${pick(random, ["a", "b"])}/${lane}`,
+      topic: `up/${lane === "state" ? (key ?? "none") : pick(random, ["a", "b"])}/${lane}`,
       bytes: 10 + random.int(this.#bigPayloads ? 60_000 : 200),
       ttlMs: this.#shortLives && random.chance(0.1) ? 100 + random.int(3_000) : undefined,
-      key: random.chance(0.1) ? `key ${random.int(3)}` : undefined,
+      key,
       twice: random.chance(0.05),
     };
   }

@@ -5,7 +5,9 @@
 import { assert } from "../../agent/core/assert.ts";
 import type { LaneStats } from "../../agent/outbox/port.ts";
 import type { Received } from "../support/sim-link.ts";
+import { opened } from "./envelope.ts";
 import type { LaneName, PlannedLane } from "./plan.ts";
+import { Repeats } from "./repeats.ts";
 
 export interface Moment {
   readonly boot: number;
@@ -23,7 +25,15 @@ export interface Tracked {
   readonly putAt: Moment;
   /** Of the process that it was put in. */
   readonly life: number;
-  /** Where it is in its stream; undefined while that is open. */
+  /** Where the lane keeps only the latest: of the messages with this key. */
+  readonly key: string | undefined;
+  /** It goes out as a CloudEvent. */
+  readonly wrapped: boolean;
+  /**
+   * Where it is in its stream: after what had its place before `from`, before what comes to it after
+   * `place`, which is undefined while that is open. The two differ only for staged messages.
+   */
+  from: number;
   place: number | undefined;
   state: "waiting" | "accepted" | "refused";
   id: string | undefined;
@@ -31,28 +41,34 @@ export interface Tracked {
   mayExpire: boolean;
   arrivals: number;
   arrivedAtMs: number;
-  acknowledged: boolean;
   /** It may have been let go by a process that could not write that down. */
   mayReturn: boolean;
+  /** It was in quarantine; alone: others of its topic went through. */
+  parked: "no" | "topic" | "alone";
+  /** The bytes in which it first came. */
+  raw: string | undefined;
   /** A person put an old copy of the state back: nothing is promised of it any more. */
   forgiven: boolean;
 }
 
 export class Promises {
   readonly messages = new Map<string, Tracked>();
-  duplicates = 0;
-  /** Duplicates that what happened so far may cause. */
-  allowedDuplicates = 0;
+  readonly repeats = new Repeats();
   /** Messages that a policy let go, as the processes counted them, by lane and reason. */
   readonly #dropped = new Map<string, number>();
   readonly #dropTimes = new Map<LaneName, number>();
-  readonly #lastPlace = new Map<string, number>();
+  /** As the ones before, for whatever reason. */
+  readonly #letGoMs = new Map<LaneName, number>();
+  /** By topic, the latest `from` of what has arrived. */
+  readonly #lastFrom = new Map<string, number>();
   /** By boot, the distances between wall and monotonic time that a trusted clock had at a put. */
   readonly #trustedOffsets = new Map<number, Set<number>>();
   #places = 0;
 
-  offer(message: Omit<Tracked, "place" | keyof typeof untouched>): Tracked {
-    const tracked: Tracked = { ...message, ...untouched, place: undefined };
+  /** It begins: whatever has its place by now is before it. */
+  offer(message: Omit<Tracked, "from" | "place" | keyof typeof untouched>): Tracked {
+    const from = ++this.#places;
+    const tracked: Tracked = { ...message, ...untouched, from, place: undefined };
     this.messages.set(message.text, tracked);
     const { boot, trusted, wallMs, monotonicMs } = message.putAt;
     const offsets = this.#trustedOffsets.get(boot) ?? new Set();
@@ -67,8 +83,10 @@ export class Promises {
   }
 
   accepted(message: Tracked, id: string): void {
-    assert(message.id === undefined || message.id === id, `${message.text} has two ids`);
-    message.id = id;
+    // One that gave way to a newer message of its key is answered as that is.
+    const gaveWay = message.key !== undefined && message.arrivals === 0;
+    assert(message.id === undefined || message.id === id || gaveWay, `${message.text} has two ids`);
+    if (!gaveWay) message.id = id;
     message.state = "accepted";
   }
 
@@ -77,29 +95,30 @@ export class Promises {
   }
 
   /** The broker received a PUBLISH. */
-  arrived({ id, topic, text: payload, dup }: Received, now: Moment): Tracked | undefined {
+  arrived(received: Received, now: Moment): void {
+    const { id, topic, text: raw, dup } = received;
+    const { payload, wrapped } = opened(received);
     const text = /^\d+/.exec(payload)?.[0] ?? "";
     const message = this.messages.get(text);
-    if (!message) return undefined; // The outbox speaks for itself: a report of a gap.
+    assert(message !== undefined, `${text} came, and nobody put it`);
     assert(message.topic === topic, `${text} came on ${topic}, not on ${message.topic}`);
     assert(message.payload === payload, `${text} came with other bytes`);
+    assert(message.wrapped === wrapped, `${text} came ${wrapped ? "in" : "without"} an envelope`);
     assert(message.id === undefined || message.id === id, `${text} came as ${id} (${message.id})`);
     message.id = id;
     if (message.arrivals++ > 0) {
-      if (message.forgiven) return message;
-      this.duplicates++;
-      assert(
-        this.duplicates <= this.allowedDuplicates,
-        `${text} came again: ${this.duplicates} duplicates, ${this.allowedDuplicates} allowed`,
-      );
-      return message;
+      if (message.forgiven) return;
+      assert(message.raw === raw, `${text} came again with other bytes`);
+      this.repeats.came(text);
+      return;
     }
+    message.raw = raw;
     message.arrivedAtMs = now.monotonicMs;
-    // One that is not accepted yet is not let go, and one that was taken stays in flight.
-    const mayGo = message.state === "accepted" && !dup;
+    // One that is not accepted yet is not let go, and one that was taken stays in flight. What was
+    // in quarantine had the lifetime of that.
+    const mayGo = message.state === "accepted" && !dup && message.parked === "no";
     assert(!mayGo || !expired(message, now), `${text} was sent after its lifetime`);
     this.#checkOrder(message);
-    return message;
   }
 
   /** Remembers for which messages enough time has been proven to let them go. */
@@ -126,41 +145,66 @@ export class Promises {
     if (count === 0) return;
     const key = `${lane} ${reason}`;
     this.#dropped.set(key, (this.#dropped.get(key) ?? 0) + count);
-    if (reason === "full") this.#dropTimes.set(lane, now.monotonicMs);
+    this.#letGoMs.set(lane, now.monotonicMs);
+    if (reason === "full" || reason === "quota") this.#dropTimes.set(lane, now.monotonicMs);
   }
 
   /** The process ends: what was let go since then may be there again. */
-  letGoReturns(sinceMs: number): void {
+  letGoReturns(sinceMs: number, diskFailed: boolean): void {
     for (const message of this.messages.values()) {
+      // Sent while the disk did not take it: the one that it replaced is still there.
+      if (diskFailed && message.key !== undefined && message.arrivals === 0) {
+        message.mayReturn = true;
+      }
       const droppedMs = this.#dropTimes.get(message.lane) ?? Number.NEGATIVE_INFINITY;
       if (droppedMs >= sinceMs && message.arrivals === 0) message.mayReturn = true;
     }
   }
 
+  /** Whether something was let go since then. */
+  letGoSince(sinceMs: number): boolean {
+    return [...this.#letGoMs.values()].some((ms) => ms >= sinceMs);
+  }
+
   /** An old copy of the state came back. */
   forgive(): void {
     for (const message of this.messages.values()) message.forgiven = true;
-    this.#lastPlace.clear();
+    this.#lastFrom.clear();
   }
 
-  /** At the end, when everything has healed and been sent. */
-  checkDelivered(window: number): void {
-    const lost = [...this.messages.values()].filter(
-      ({ state, arrivals, forgiven }) => state === "accepted" && arrivals === 0 && !forgiven,
-    );
-    for (const lane of ["alarm", "event", "telemetry"] as const) {
-      const ofLane = lost.filter((message) => message.lane === lane);
-      const full = this.#dropped.get(`${lane} full`) ?? 0;
-      const ttl = this.#dropped.get(`${lane} ttl`) ?? 0;
-      const timeless = ofLane.filter(({ mayExpire }) => !mayExpire);
-      const names = (of: readonly Tracked[]): string => of.map(({ text }) => text).join(" ");
-      assert(timeless.length <= full, `lost in ${lane}, ${full} counted: ${names(timeless)}`);
-      assert(
-        ofLane.length <= full + ttl,
-        `lost in ${lane}, ${full} and ${ttl} counted: ${names(ofLane)}`,
-      );
-      this.#checkOldestFirst(lane, timeless, window);
+  /** Accepted, never arrived, and no newer one took its place. */
+  get missing(): Tracked[] {
+    const newest = new Map<string, number>();
+    for (const { lane, key, state, arrivals, from } of this.messages.values()) {
+      if (key === undefined || (state !== "accepted" && arrivals === 0)) continue;
+      newest.set(`${lane} ${key}`, Math.max(from, newest.get(`${lane} ${key}`) ?? 0));
     }
+    const wasReplaced = ({ lane, key, from }: Tracked): boolean =>
+      key !== undefined && from < (newest.get(`${lane} ${key}`) ?? 0);
+    return [...this.messages.values()].filter(
+      (message) =>
+        message.state === "accepted" &&
+        message.arrivals === 0 &&
+        !message.forgiven &&
+        !wasReplaced(message),
+    );
+  }
+
+  /** At the end, when everything has healed and been sent; gives how many are missing by lane. */
+  checkDelivered(window: number): Map<string, number> {
+    const missing = Map.groupBy(this.missing, ({ lane }) => lane);
+    for (const [lane, lost] of missing) {
+      const counted = (reason: string): number => this.#dropped.get(`${lane} ${reason}`) ?? 0;
+      const gone = counted("full") + counted("quota") + counted("quarantine");
+      const timeless = lost.filter(({ mayExpire }) => !mayExpire);
+      const names = (of: readonly Tracked[]): string => of.map(({ text }) => text).join(" ");
+      assert(timeless.length <= gone, `lost in ${lane}, ${gone} counted: ${names(timeless)}`);
+      const all = gone + counted("ttl");
+      assert(lost.length <= all, `lost in ${lane}, ${all} counted: ${names(lost)}`);
+      const inLane = timeless.filter(({ parked }) => parked === "no");
+      this.#checkOldestFirst(lane, inLane, window);
+    }
+    return new Map([...missing].map(([lane, lost]) => [lane, lost.length]));
   }
 
   /** What a full lane lets go is its oldest: few older ones are still sent after the last drop. */
@@ -172,6 +216,7 @@ export class Promises {
         (other) =>
           other.topic === topic &&
           !other.forgiven &&
+          other.parked === "no" &&
           other.arrivals > 0 &&
           other.arrivedAtMs > lastDropMs &&
           (other.place ?? Number.POSITIVE_INFINITY) < place,
@@ -184,13 +229,14 @@ export class Promises {
   }
 
   #checkOrder(message: Tracked): void {
-    const { topic, place, text, state } = message;
+    const { topic, from, place, text, state } = message;
     // What was refused may come all the same, but nobody was promised when.
     if (place === undefined || state === "refused") return;
     if (message.forgiven || message.mayReturn || message.mayExpire) return;
-    const last = this.#lastPlace.get(topic) ?? 0;
-    assert(place > last, `in ${topic} ${text} (place ${place}) came after place ${last}`);
-    this.#lastPlace.set(topic, place);
+    if (message.parked === "alone") return;
+    const last = this.#lastFrom.get(topic) ?? 0;
+    assert(place >= last, `in ${topic} ${text} (place ${place}) came after place ${last}`);
+    this.#lastFrom.set(topic, Math.max(from, last));
   }
 }
 
@@ -200,8 +246,9 @@ const untouched = {
   mayExpire: false,
   arrivals: 0,
   arrivedAtMs: 0,
-  acknowledged: false,
   mayReturn: false,
+  parked: "no" as Tracked["parked"],
+  raw: undefined as string | undefined,
   forgiven: false,
 };
 
@@ -210,9 +257,12 @@ export function checkBounds(
   name: string,
   { messages, bytes }: LaneStats,
   bounds: PlannedLane | undefined,
-  before: { readonly messages: number; readonly bytes: number },
+  before: { readonly messages: number; readonly bytes: number } = { messages: 0, bytes: 0 },
 ): void {
-  const most = { messages: bounds?.maxMessages ?? 0, bytes: bounds?.maxBytes ?? 0 };
+  // A message and the one that it takes the place of both count until the new one is safe.
+  const times = bounds?.keep === "latest" ? 2 : 1;
+  const { maxMessages = 0, maxBytes = 0 } = bounds ?? {};
+  const most = { messages: maxMessages * times, bytes: maxBytes * times };
   assert(messages >= 0 && bytes >= 0, `${name} has ${messages} messages, ${bytes} bytes`);
   assert((messages === 0) === (bytes === 0), `${name} has ${messages} messages, ${bytes} bytes`);
   assert(

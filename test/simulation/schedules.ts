@@ -45,7 +45,10 @@ export async function runSeeds(
   from: number,
   count: number,
 ): Promise<{ failed: number | undefined; ran: number; sums: Record<keyof Outcome, number> }> {
-  const sums = { accepted: 0, duplicates: 0, restarts: 0, closes: 0, refused: 0, dropped: 0 };
+  const sums = {
+    ...{ accepted: 0, duplicates: 0, restarts: 0, closes: 0, refused: 0, dropped: 0 },
+    ...{ reported: 0, parked: 0, replaced: 0 },
+  };
   for (let i = 0; i < count; i++) {
     const verdict = await runPlan(planOf(from + i));
     if (!verdict.ok) return { failed: from + i, ran: i + 1, sums };

@@ -9,7 +9,7 @@
  *   find it there.
  * - Opening reads the log and syncs what it found.
  */
-import { mkdirSync, writeFileSync } from "node:fs";
+import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { basename } from "node:path";
 import type { Clock } from "../../agent/core/clock.ts";
 import type { KeyValueOpener } from "../../agent/store/store.ts";
@@ -25,8 +25,6 @@ interface Logged {
   readonly seen: boolean;
 }
 
-const never = new AbortController().signal;
-
 export class SimDisk {
   /** How long a sync takes, ms. */
   syncMs = 0;
@@ -40,6 +38,9 @@ export class SimDisk {
   #log: Logged[] = [];
   #next: "write" | "sync" | undefined;
   #poisoned = false;
+  #openings = 0;
+  /** Its own: what never wakes would be held by one that all share. */
+  readonly #never = new AbortController().signal;
   #holder: object | undefined;
   readonly #clock: Clock;
   readonly #random: SeededRandom;
@@ -119,8 +120,11 @@ export class SimDisk {
   open: KeyValueOpener = async (directory) => {
     // There is one database. What a repair makes of a copy of its files is not part of this.
     if (basename(directory) !== "db") throw failure("a copy is empty");
-    // LevelDB's own files are not simulated; that it has some is looked at from outside.
+    // LevelDB's own files are not simulated. That it has some is looked at from outside, and that
+    // each opening leaves others.
     mkdirSync(directory, { recursive: true });
+    rmSync(`${directory}/${logName(this.#openings)}`, { force: true });
+    writeFileSync(`${directory}/${logName(++this.#openings)}`, "");
     writeFileSync(`${directory}/CURRENT`, "MANIFEST-000001\n");
     if (this.#now() < this.unopenableUntilMs || this.#isFull()) {
       this.#trouble();
@@ -191,7 +195,7 @@ export class SimDisk {
     const fails = sync && this.#takeFault("sync");
     this.#log.push({ batch, seen: !fails });
     if (!sync) return;
-    if (this.syncMs > 0) await this.#clock.sleep(this.syncMs, never);
+    if (this.syncMs > 0) await this.#clock.sleep(this.syncMs, this.#never);
     if (this.#holder !== holder) return; // Killed meanwhile: what is in the log stays a while.
     if (fails) {
       this.#poisoned = true;
@@ -231,6 +235,10 @@ function apply(content: Content, batch: Batch): void {
     if (value === undefined) content.delete(key);
     else content.set(key, value);
   }
+}
+
+function logName(opening: number): string {
+  return `${String(opening).padStart(6, "0")}.log`;
 }
 
 function failure(message: string): Error {
