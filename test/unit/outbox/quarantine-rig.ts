@@ -12,6 +12,8 @@ export interface ServiceOptions {
   forbids: (message: Received) => boolean;
   /** False: an acknowledgement comes a little later, and never when the connection closed before. */
   readonly prompt?: boolean;
+  /** As `prompt: false`, and how much later, ms. */
+  readonly ackMs?: (text: string) => number;
   readonly window?: number;
   /** Sent before it closes. */
   readonly notice?: number;
@@ -27,7 +29,8 @@ export async function startService<S extends Store = MemoryStore>(
 ) {
   const rig = await startRig<S>(rigOptions);
   const { clock, outbox } = rig;
-  const { forbids, prompt = true, window = 64, notice } = options;
+  const { forbids, ackMs = () => 3, window = 64, notice } = options;
+  const prompt = options.ackMs ? false : (options.prompt ?? true);
   const service = { forbids, connections: 0, online: true };
   /** What was taken, in order, duplicates left out. */
   const delivered: Received[] = [];
@@ -56,7 +59,7 @@ export async function startService<S extends Store = MemoryStore>(
         link.ack(link.unacked.indexOf(message));
       };
       if (prompt) take();
-      else void clock.sleep(3, never).then(take);
+      else void clock.sleep(ackMs(message.text), never).then(take);
     });
     return link;
   };
