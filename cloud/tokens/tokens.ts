@@ -24,6 +24,7 @@ import type { Clock } from "../../agent/core/clock.ts";
 import { describeError, HoldfastError, isHoldfastError } from "../../agent/core/errors.ts";
 import type { Logger } from "../../agent/core/log.ts";
 import type { Random } from "../../agent/core/random.ts";
+import { RepeatLog } from "../../agent/log/log.ts";
 import type { Store, Table, Write } from "../../agent/store/store.ts";
 import {
   type Directory,
@@ -69,6 +70,7 @@ export class Tokens implements TokenKeeper {
   readonly #options: TokensOptions;
   readonly #deps: TokensDeps;
   readonly #time: TokenTime;
+  readonly #troubles: RepeatLog;
   readonly #revokedTable: Table<Revocation>;
   readonly #stateTable: Table<TokenState>;
   readonly #revoked = new Map<string, Revocation>();
@@ -84,6 +86,7 @@ export class Tokens implements TokenKeeper {
     this.#options = options;
     this.#deps = deps;
     this.#time = new TokenTime(deps.clock);
+    this.#troubles = new RepeatLog({}, deps);
     this.#revokedTable = deps.store.table("cloud_revoked", revocationCodec);
     this.#stateTable = deps.store.table("cloud_tokens", stateCodec);
   }
@@ -198,7 +201,7 @@ export class Tokens implements TokenKeeper {
       try {
         await this.#forget();
       } catch (error) {
-        this.#deps.log.error("tokens not written", { error: describeError(error) });
+        this.#troubles.report("error", "tokens not written", "", { error: describeError(error) });
       }
       await this.#deps.clock.sleep(TICK_MS, signal);
     }

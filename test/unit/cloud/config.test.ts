@@ -51,6 +51,25 @@ timestamp_window_ms = 7
     expect(options.timings).toEqual(defaultTimings);
   });
 
+  it("gives tokens their limits and times", async () => {
+    const { options } = await load(`${account}
+[limits]
+token_resources = 7
+token_applies_per_s = 1
+token_queries_per_s = 2
+token_revokes_per_min = 0
+[timings]
+token_notice_ahead_ms = 3
+token_min_life_ms = 4
+token_max_life_ms = 5
+`);
+    expect(options.timings).toMatchObject({ tokenNoticeAheadMs: 3 });
+    expect(options.limits).toMatchObject({
+      ...{ tokenResources: 7, tokenMinLifeMs: 4, tokenMaxLifeMs: 5 },
+      ...{ tokenAppliesPerSecond: 1, tokenQueriesPerSecond: 2, tokenRevokesPerMinute: 0 },
+    });
+  });
+
   it("is overruled by flags", async () => {
     const flags = ["listen.mqtt=1884", "listen.host=0.0.0.0"];
     const { options } = await load(`[listen]\nmqtt = 1883\n${account}`, flags);

@@ -184,6 +184,26 @@ describe("expiry", () => {
     expect(persistent.closed).toBe(false);
   });
 
+  it("ends a connection for which something waits at that moment", async () => {
+    const { token, clock, mqttPort } = await start();
+    const sender = await RawClient.connect(mqttPort, {
+      ...{ clientId: "GID_demo@@@console", clean: false },
+    });
+    const target = await RawClient.connect(mqttPort, {
+      ...{ clientId: device, username, password: `RW|${await token({ lifeMs: 60_000 })}` },
+    });
+    target.autoAck = false;
+    await clock.advance(59_999);
+    await sender.publishAcked(`GW_DOWN/p2p/${device}`, "waits for its PUBACK");
+    await target.untilMessages(2); // The notice came first.
+    await clock.advance(1);
+    expect(await untilDenied(target)).toEqual({ code: 2, type: "RW" });
+    const again = await RawClient.connect(mqttPort, { clientId: device });
+    await clock.advance(5_000);
+    await again.untilMessages(1);
+    expect(again.payloads).toEqual(["waits for its PUBACK"]);
+  });
+
   it("is announced once, token_notice_ahead_ms before", async () => {
     const { token, connect, clock } = await start();
     const expireTime = clock.wallMs() + HOUR_MS;
