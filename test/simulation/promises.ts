@@ -196,7 +196,7 @@ export class Promises {
     for (const [lane, lost] of missing) {
       const counted = (reason: string): number => this.#dropped.get(`${lane} ${reason}`) ?? 0;
       const gone = counted("full") + counted("quota") + counted("quarantine");
-      const timeless = lost.filter(({ mayExpire }) => !mayExpire);
+      const timeless = lost.filter((one) => !one.mayExpire && !this.#newerMayHaveExpired(one));
       const names = (of: readonly Tracked[]): string => of.map(({ text }) => text).join(" ");
       assert(timeless.length <= gone, `lost in ${lane}, ${gone} counted: ${names(timeless)}`);
       const all = gone + counted("ttl");
@@ -205,6 +205,14 @@ export class Promises {
       this.#checkOldestFirst(lane, inLane, window);
     }
     return new Map([...missing].map(([lane, lost]) => [lane, lost.length]));
+  }
+
+  /** A newer one of its key was never answered, but took its place and lived too long. */
+  #newerMayHaveExpired({ lane, key, from }: Tracked): boolean {
+    if (key === undefined) return false;
+    return [...this.messages.values()].some(
+      (other) => other.lane === lane && other.key === key && other.from > from && other.mayExpire,
+    );
   }
 
   /** What a full lane lets go is its oldest: few older ones are still sent after the last drop. */

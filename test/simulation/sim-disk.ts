@@ -9,7 +9,7 @@
  *   find it there.
  * - Opening reads the log and syncs what it found.
  */
-import { mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, writeFileSync } from "node:fs";
 import { basename } from "node:path";
 import type { Clock } from "../../agent/core/clock.ts";
 import type { KeyValueOpener } from "../../agent/store/store.ts";
@@ -123,9 +123,8 @@ export class SimDisk {
     // LevelDB's own files are not simulated. That it has some is looked at from outside, and that
     // each opening leaves others.
     mkdirSync(directory, { recursive: true });
-    rmSync(`${directory}/${logName(this.#openings)}`, { force: true });
-    writeFileSync(`${directory}/${logName(++this.#openings)}`, "");
-    writeFileSync(`${directory}/CURRENT`, "MANIFEST-000001\n");
+    const manifest = String(++this.#openings).padStart(6, "0");
+    writeFileSync(`${directory}/CURRENT`, `MANIFEST-${manifest}\n`);
     if (this.#now() < this.unopenableUntilMs || this.#isFull()) {
       this.#trouble();
       throw new Error("Database failed to open", { cause: failure("cannot open") });
@@ -235,10 +234,6 @@ function apply(content: Content, batch: Batch): void {
     if (value === undefined) content.delete(key);
     else content.set(key, value);
   }
-}
-
-function logName(opening: number): string {
-  return `${String(opening).padStart(6, "0")}.log`;
 }
 
 function failure(message: string): Error {
