@@ -82,7 +82,7 @@ export class Delivery {
     this.#offline = new Offline(options, {
       ...deps,
       room: () => (this.#queue.length > 0 ? 0 : this.#limits.inFlight - this.#inFlight.size),
-      push: (push) => this.push(push),
+      push: (push) => this.#offered(push),
     });
   }
 
@@ -148,6 +148,12 @@ export class Delivery {
       this.#noRoom(push);
     }
     this.#offline.end();
+  }
+
+  /** What comes out of the mailbox may have used up its pushes on earlier connections. */
+  #offered(push: Push): void {
+    if (push.pushes < this.#timings.retryLimit) this.push(push);
+    else this.#exhausted(push.seq);
   }
 
   #noRoom(push: Push): void {
@@ -219,8 +225,8 @@ export class Delivery {
     const { push } = flight;
     if (push.pushes >= this.#timings.retryLimit) {
       this.#inFlight.delete(packetId);
-      this.#deps.stats.exhausted++;
-      this.#finished(push);
+      this.#giveBytes(push);
+      this.#exhausted(push.seq);
       return;
     }
     this.#touch(packetId, flight);
@@ -231,6 +237,11 @@ export class Delivery {
       push.pushes++;
       this.#deps.channel.write(writeAck("pubrel", packetId));
     }
+  }
+
+  #exhausted(seq: number): void {
+    this.#deps.stats.exhausted++;
+    if (seq > 0) this.#deps.storage.settle(this.#clientId, seq);
   }
 
   #finished(push: Push): void {

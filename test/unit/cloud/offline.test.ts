@@ -135,9 +135,10 @@ describe("redelivery", () => {
     }
     expect(pushes).toBe(4);
     const last = await deaf(mqttPort);
-    await last.ping();
+    await waitFor(() => cloud.stats.exhausted === 1);
     await clock.advance(60_000);
     await last.ping();
+    expect(last.messages).toEqual([]);
     expect(cloud.stats).toMatchObject({ waiting: 0, exhausted: 1 });
   });
 });
