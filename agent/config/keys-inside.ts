@@ -22,7 +22,7 @@ export const state = section("What is kept on disk.", {
     min: 0,
     max: 10_000_000,
     unit: "MB",
-    doc: "What stays free on the file system, whatever the quota says.",
+    doc: "What stays free on the file system, whatever the quota says; only alarms, events and replies may use it.",
   }),
 });
 

@@ -353,6 +353,12 @@ export class DurableOutbox implements Outbox, Component {
     return freed;
   }
 
+  /** What `makeRoom` could give at most. */
+  get droppableBytes(): number {
+    const dropping = this.#byPriority.filter(({ options }) => options.whenFull === "drop-oldest");
+    return dropping.reduce((sum, { bytes }) => sum + bytes, 0);
+  }
+
   /** Keys of the table `outbox` that hold nothing any more. */
   drainedRanges(): readonly DrainedRange[] {
     return drainedRanges(this.#lanes.values(), this.#inFlight.records());

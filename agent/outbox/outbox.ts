@@ -32,11 +32,13 @@
  *
  * Full: a lane refuses (`lane_full`) or lets its oldest messages go, as configured. For the quota
  * (`makeRoom`) the least important of the lanes that may drop give way. Without room on the disk
- * lanes of priority 4 and below are refused first; the store keeps a reserve for those above. Too old: messages go when
- * they are taken, at the head of a lane when it is looked at (`tidy`), or when a lane that refuses is full. What went is counted by
- * lane and reason in table `gaps` (losses.ts), in the commit that deletes it, noted in the volatile
- * log until then, and reported once (gap-reporter.ts). A disk that does not take writes: while the link is up, puts succeed by acknowledgement
- * alone; while it is down they are refused with `store_not_writable`; sending goes on.
+ * lanes of priority 4 and below are refused first; the store keeps a reserve for those above, and so
+ * does the memory for what neither disk nor service has. Too old: messages go when they are taken, at
+ * the head of a lane when it is looked at (`tidy`), or when a lane that refuses is full. What went is
+ * counted by lane and reason in table `gaps` (losses.ts), in the commit that deletes it, noted in the
+ * volatile log until then, and reported once (gap-reporter.ts). A disk that does not take writes:
+ * while the link is up, puts succeed by acknowledgement alone; while it is down they are refused with
+ * `store_not_writable`; sending goes on.
  * Restarted: the records are listed from the ledger's head on; what was sent and not yet noted as
  * settled goes out again with its id and bytes; producers' ids are known again from them, and after a kill from
  * their own volatile log (producer-notes.ts). Corrupt:

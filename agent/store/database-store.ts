@@ -403,7 +403,8 @@ export class DatabaseStore implements Store, Component {
   async #look(): Promise<Room | undefined> {
     if (this.#state !== "open" && this.#state !== "failed") return undefined;
     const before = this.#space?.room?.short;
-    const room = await this.#space?.look().catch((error: unknown) => {
+    const spareBytes = (await this.#ballast.present()) ? this.#ballast.bytes : 0;
+    const room = await this.#space?.look(spareBytes).catch((error: unknown) => {
       this.#log.debug("no figures of the disk", { error: describeError(error) });
       return undefined;
     });
@@ -430,8 +431,7 @@ export class DatabaseStore implements Store, Component {
         assert(this.#database !== undefined, "an open store has a database");
         await this.#database.batch(operations, { sync });
       } catch (cause) {
-        // Before the next attempt, which must not spend the room of the ballast on ordinary content.
-        if (systemCode(cause) === "ENOSPC") this.#space?.refused();
+        if (systemCode(cause) === "ENOSPC") this.#fullDisk();
         this.#doubt.add(operations);
         this.#fail(group, cause);
         continue;
@@ -542,6 +542,15 @@ export class DatabaseStore implements Store, Component {
     const { key, lastNumber } = this.#lastNumberedKey;
     if (lastNumber <= this.#lastNumber) return;
     if ((await database.get(key)) !== undefined) this.#lastNumber = lastNumber;
+  }
+
+  /**
+   * The next attempt must not spend the room of the ballast on ordinary content. A look says whether
+   * the disk is full indeed: a fault that was over at once must not leave everybody waiting.
+   */
+  #fullDisk(): void {
+    this.#space?.refused();
+    void this.look();
   }
 
   /** On a full disk: what exists for this moment goes, and nothing new is taken. */

@@ -22,6 +22,8 @@ export interface Room {
   readonly freeBytes: number;
   /** So many bytes should go; 0: all is well. */
   readonly overBytes: number;
+  /** So many of them for the quota; the rest would only make up for what others took. */
+  readonly overQuotaBytes: number;
   /** Ordinary content is not taken: the quota or the floor is reached. */
   readonly short: boolean;
   /** New content of this priority and of less important ones is not taken; infinite: all is. */
@@ -63,6 +65,7 @@ export class Space {
   readonly #free: (dir: string) => Promise<FreeSpace>;
   #room: Room | undefined;
   #inodes: number | undefined;
+  #spareBytes = 0;
   /** Written since the last look. */
   #since = 0;
 
@@ -86,7 +89,7 @@ export class Space {
     const { usedBytes, freeBytes, short, shortFrom } = this.#room;
     if (this.#since === 0) return shortFrom;
     const free = { bytes: freeBytes - this.#since, inodes: this.#inodes };
-    const now = judge(usedBytes + this.#since, free, this.#options, short);
+    const now = judge(usedBytes + this.#since, free, this.#options, short, this.#spareBytes);
     return Math.min(shortFrom, now.shortFrom);
   }
 
@@ -103,10 +106,12 @@ export class Space {
     this.#room = { ...this.#room, short: true, shortFrom };
   }
 
-  async look(): Promise<Room> {
+  /** `spareBytes` would be free if they were needed: the ballast. */
+  async look(spareBytes = 0): Promise<Room> {
     const [usedBytes, free] = await Promise.all([diskUse(this.#dir), this.#free(this.#dir)]);
-    const room = judge(usedBytes, free, this.#options, this.#room?.short ?? false);
+    const room = judge(usedBytes, free, this.#options, this.#room?.short ?? false, spareBytes);
     this.#room = room;
+    this.#spareBytes = spareBytes;
     this.#inodes = free.inodes;
     this.#since = 0;
     return room;
@@ -125,9 +130,11 @@ export function judge(
   free: FreeSpace,
   options: SpaceOptions,
   wasShort: boolean,
+  spareBytes = 0,
 ): Room {
   const { fifth, quotaLine, floor } = linesOf(options);
-  const over = Math.max(usedBytes - quotaLine, floor - free.bytes);
+  const overQuota = usedBytes - quotaLine;
+  const over = Math.max(overQuota, floor - free.bytes);
   const { inodes } = free;
   const fewInodes = inodes !== undefined && inodes < options.keepFreeInodes;
   const short = over + (wasShort ? fifth : 0) > 0 || fewInodes;
@@ -136,8 +143,11 @@ export function judge(
     freeBytes: free.bytes,
     // Room is made before it is short, so that lanes that may drop need not refuse.
     overBytes: Math.max(0, over + 2 * fifth),
+    overQuotaBytes: Math.max(0, overQuota + 2 * fifth),
     short,
-    shortFrom: short ? refusedFrom(usedBytes, free, options) : Number.POSITIVE_INFINITY,
+    shortFrom: short
+      ? refusedFrom(usedBytes, { ...free, bytes: free.bytes + spareBytes }, options)
+      : Number.POSITIVE_INFINITY,
   };
 }
 

@@ -38,5 +38,5 @@ export { DatabaseStore, type DatabaseStoreOptions } from "./database-store.ts";
 export { jsonCodec } from "./json-codec.ts";
 export { type KeyValueOpener, openLevel } from "./level.ts";
 export type { Codec, Store, Table, Write } from "./port.ts";
-export { isImportant } from "./space.ts";
+export { isImportant, type Room } from "./space.ts";
 export { FileVolatileLog, type VolatileLog } from "./volatile-log.ts";

@@ -3,7 +3,7 @@ import { describeError } from "../core/errors.ts";
 import type { Logger } from "../core/log.ts";
 import type { Alarms } from "../health/health.ts";
 import type { DurableOutbox } from "../outbox/outbox.ts";
-import type { DatabaseStore } from "../store/store.ts";
+import type { DatabaseStore, Room } from "../store/store.ts";
 import { roomTrouble, writeTrouble } from "./store-trouble.ts";
 
 /** What the watch sees when it decides whether to compact. */
@@ -106,7 +106,7 @@ export class StoreWatch {
     const room = await store.look();
     const overBytes = room?.overBytes ?? 0;
     const compacted = await this.#compact(overBytes > 0);
-    if (overBytes > 0 && !compacted && !(await store.removeAside())) this.#letGo(overBytes);
+    if (room && overBytes > 0 && !compacted && !(await store.removeAside())) this.#letGo(room);
     const now = this.#clock.monotonicMs();
     if (now - this.#securedMs >= SECURE_MS) {
       this.#securedMs = now;
@@ -115,8 +115,10 @@ export class StoreWatch {
     this.#tell();
   }
 
-  #letGo(bytes: number): void {
-    const freed = this.#outbox.makeRoom(bytes, "quota");
+  /** On a disk that others filled messages go only where that brings the floor back. */
+  #letGo({ overBytes, overQuotaBytes }: Room): void {
+    const enough = this.#outbox.droppableBytes >= overBytes;
+    const freed = this.#outbox.makeRoom(enough ? overBytes : overQuotaBytes, "quota");
     if (freed > 0) this.#log.warn("messages let go for their room", { bytes: freed });
   }
 

@@ -1,61 +1,22 @@
 /** I6, I12 on real file systems: ext4 on a loop device that fills up, and one mounted read-only. */
-import { execFileSync, spawnSync } from "node:child_process";
-import { existsSync } from "node:fs";
-import { mkdir, open, readdir, rm, writeFile } from "node:fs/promises";
+import { execFileSync } from "node:child_process";
+import { mkdir, readdir, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, it, onTestFinished } from "vitest";
 import { silentLog } from "../../agent/core/log.ts";
 import { SystemRandom } from "../../agent/core/system-random.ts";
 import { countMissing } from "../../agent/outbox/outbox.ts";
 import { DatabaseStore, openLevel } from "../../agent/store/store.ts";
-import { whyMissing } from "../../build/system-packages.ts";
 import { AgentProcess } from "../support/agent-process.ts";
+import { fillUp, smallDisk, whyNoSmallDisk } from "../support/small-disk.ts";
 import { makeTempDir } from "../support/temp-dir.ts";
 import { waitFor } from "../support/wait-for.ts";
 import { codeOf, lane, never, startRig } from "../unit/outbox/rig.ts";
 
 const MB = 1_048_576;
-const missing = whyNot();
+const missing = whyNoSmallDisk();
 const reason = missing === undefined ? "" : ` (${missing})`;
 const random = new SystemRandom();
-
-function whyNot(): string | undefined {
-  if (process.getuid?.() !== 0) return "mounting needs root";
-  if (!existsSync("/dev/loop-control")) return "there are no loop devices";
-  return whyMissing("e2fsprogs") ?? whyMissing("mount");
-}
-
-/** An ext4 of its own; gone with the test. */
-async function smallDisk(mb: number): Promise<string> {
-  const dir = await makeTempDir();
-  const image = join(dir.path, "image");
-  const at = join(dir.path, "disk");
-  await mkdir(at);
-  const file = await open(image, "w");
-  await file.truncate(mb * MB);
-  await file.close();
-  execFileSync("mkfs.ext4", ["-q", "-m", "0", image]);
-  execFileSync("mount", ["-o", "loop", image, at]);
-  onTestFinished(async () => {
-    spawnSync("umount", ["-l", at]);
-    await dir.remove();
-  });
-  return at;
-}
-
-/** Writes random bytes until nothing more fits. */
-async function fillUp(path: string): Promise<void> {
-  const file = await open(path, "w");
-  try {
-    for (let size = MB; size >= 4_096; ) {
-      const written = await file.write(random.bytes(size)).catch(() => undefined);
-      if (written === undefined || written.bytesWritten < size) size /= 2;
-    }
-    await file.sync().catch(() => undefined);
-  } finally {
-    await file.close();
-  }
-}
 
 it.skipIf(missing)(`a full disk never stops the drain, and heals by itself${reason}`, async () => {
   const disk = await smallDisk(48);

@@ -93,6 +93,26 @@ test("at the floor puts are refused offline, taken online, and the backlog drain
   await store.stop();
 });
 
+test("on a disk that others filled messages go only where that brings the floor back", async () => {
+  const { store, outbox, disk, watch, puts, statsOf, clock } = await rig({ dropsOldest: true });
+  await puts(500);
+  disk.free = 5 * MB;
+  await watch.look();
+  await watch.look();
+  expect(statsOf("telemetry")).toMatchObject({ messages: 500, dropped: {} });
+  expect(new Set(await puts(10))).toEqual(new Set(["store_not_writable"]));
+  disk.free = 1_000 * MB;
+  await watch.look();
+  await clock.advance(1_000);
+  await puts(3_000);
+  disk.free = 5 * MB;
+  await watch.look();
+  await watch.look();
+  expect(statsOf("telemetry").dropped["quota"]).toBeGreaterThan(2_000);
+  await outbox.stop(never);
+  await store.stop();
+});
+
 test("near the quota lanes that may drop give way, and the others stay", async () => {
   const { store, outbox, watch, puts, statsOf, clock } = await rig({ dropsOldest: true });
   expect(new Set(await puts(500, "reply"))).toEqual(new Set(["accepted"]));

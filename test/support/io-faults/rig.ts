@@ -66,7 +66,12 @@ export class FaultRig {
     await mkdir(this.#dir, { recursive: true });
     const preload = mode === "run" ? { LD_PRELOAD: this.#library, FAULT_DIR: `${dir}/` } : {};
     const process_ = spawn(process.execPath, [child, mode, dir], {
-      env: { ...process.env, ...preload, ...faults },
+      env: {
+        ...process.env,
+        NODE_COMPILE_CACHE: join(this.#dir, "compiled"),
+        ...preload,
+        ...faults,
+      },
       stdio: ["ignore", "ignore", "pipe"],
       timeout: RUN_LIMIT_MS,
       killSignal: "SIGKILL",

@@ -15,6 +15,7 @@ import {
 } from "../../../agent/store/store.ts";
 import { shouldCompact } from "../../../agent/wiring/store-watch.ts";
 import { tempDir } from "../../support/temp-dir.ts";
+import { waitFor } from "../../support/wait-for.ts";
 
 const MB = 1_048_576;
 const texts = jsonCodec(String);
@@ -102,6 +103,17 @@ test("on a full disk the ballast goes, what drains is written, what grows is ref
   expect(await put("5")).toBe("done");
   await store.secure();
   expect(await ballastThere()).toBe(true);
+  await store.stop();
+});
+
+test("one refusal for want of room that is over at once leaves nobody waiting", async () => {
+  const { disk, store, put } = await rig();
+  disk.full = true;
+  expect(await put("1")).toBe("store_not_writable");
+  disk.full = false;
+  // Nobody commits anything meanwhile, and whoever asks first is told that there is room.
+  await waitFor(() => store.shortFrom === Number.POSITIVE_INFINITY);
+  expect(await put("2")).toBe("done");
   await store.stop();
 });
 
@@ -222,7 +234,9 @@ describe("room", () => {
   test("is made before it is short", () => {
     expect(judge(280 * MB, plenty, options, false)).toMatchObject({ overBytes: 0, short: false });
     const near = judge(290 * MB, plenty, options, false);
-    expect(near).toMatchObject({ overBytes: 10 * MB, short: false });
+    expect(near).toMatchObject({ overBytes: 10 * MB, overQuotaBytes: 10 * MB, short: false });
+    const filled = judge(10 * MB, { ...plenty, bytes: 60 * MB }, options, false);
+    expect(filled).toMatchObject({ overBytes: 20 * MB, overQuotaBytes: 0, short: true });
     expect(judge(305 * MB, plenty, options, false)).toMatchObject({ short: true });
   });
 
@@ -244,6 +258,13 @@ describe("room", () => {
   ])("%s: the least important is refused first", (_what, usedMb, freeMb, inodes, from) => {
     const free = { bytes: freeMb * MB, inodes };
     expect(judge(usedMb * MB, free, options, false).shortFrom).toBe(from);
+  });
+
+  test("a ballast counts as room for what is important", () => {
+    const full = { bytes: 0, inodes: undefined };
+    const bare = { quotaBytes: 320 * MB, keepFreeBytes: 0, keepFreeInodes: 0 };
+    expect(judge(0, full, bare, true, 4 * MB).shortFrom).toBe(4);
+    expect(judge(0, full, bare, true, 0).shortFrom).toBe(1);
   });
 
   test("a floor of nothing leaves a little for what is important all the same", () => {
