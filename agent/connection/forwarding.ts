@@ -8,8 +8,8 @@ import type { Publisher } from "./types.ts";
 interface Sent {
   readonly batch: Batch;
   readonly sentAtMs: number;
-  /** 1 for those that were acknowledged. */
-  readonly acked: Uint8Array;
+  /** Those that were acknowledged. */
+  readonly acked: boolean[];
   left: number;
   /** All before it are acknowledged: where the next acknowledgement is looked for first. */
   next: number;
@@ -62,7 +62,9 @@ export class Forwarding implements Publisher {
     if (this.#link.close || batch.count === 0) return;
     const sentAtMs = this.#clock.monotonicMs();
     const { count } = batch;
-    this.#sent.push({ batch, sentAtMs, acked: new Uint8Array(count), left: count, next: 0 });
+    const acked: boolean[] = [];
+    while (acked.length < count) acked.push(false);
+    this.#sent.push({ batch, sentAtMs, acked, left: count, next: 0 });
     this.#link.write(batch.bytes);
   }
 
@@ -91,14 +93,19 @@ export class Forwarding implements Publisher {
     for (const sent of this.#sent) {
       const index = indexOf(sent, packetId);
       if (index === undefined) continue;
-      sent.acked[index] = 1;
+      sent.acked[index] = true;
       sent.left--;
-      while (sent.acked[sent.next] === 1) sent.next++;
+      while (sent.acked[sent.next] === true) sent.next++;
       this.#note(sent.batch, index);
-      if (sent.left === 0) this.#sent.splice(this.#sent.indexOf(sent), 1);
+      if (sent.left === 0) this.#forget(sent);
       return true;
     }
     return false;
+  }
+
+  #forget(sent: Sent): void {
+    if (sent === this.#sent[0]) this.#sent.shift();
+    else this.#sent.splice(this.#sent.indexOf(sent), 1);
   }
 
   /** Joins the message to the range before it where it is the next one. */
@@ -119,7 +126,7 @@ export class Forwarding implements Publisher {
 
 function indexOf({ batch, acked, next }: Sent, packetId: number): number | undefined {
   for (let index = next; index < batch.count; index++) {
-    if (acked[index] === 0 && packetIdAt(batch, index) === packetId) return index;
+    if (!acked[index] && packetIdAt(batch, index) === packetId) return index;
   }
   return undefined;
 }

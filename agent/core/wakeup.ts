@@ -20,10 +20,13 @@ export class Wakeup {
   }
 
   /** As `wait`, and at the latest after `ms`. */
-  async waitAtMost(ms: number, clock: Pick<Clock, "sleep">, signal: AbortSignal): Promise<void> {
-    if (this.#pending || signal.aborted || ms === Number.POSITIVE_INFINITY) {
-      return this.wait(signal);
-    }
+  waitAtMost(ms: number, clock: Pick<Clock, "sleep">, signal: AbortSignal): Promise<void> {
+    const endless = ms === Number.POSITIVE_INFINITY;
+    if (this.#pending || signal.aborted || endless) return this.wait(signal);
+    return this.#waitTimed(ms, clock, signal);
+  }
+
+  async #waitTimed(ms: number, clock: Pick<Clock, "sleep">, signal: AbortSignal): Promise<void> {
     const timer = new AbortController();
     void clock.sleep(ms, timer.signal).then(() => {
       if (!timer.signal.aborted) this.#waiting?.();

@@ -24,9 +24,9 @@ export function topicOf(flight: Flight): string {
 /** A batch of which something is in flight. */
 interface Sent {
   readonly batch: Batch;
-  readonly packetIds: Uint16Array;
-  /** 1 for those that are not in flight any more. */
-  readonly landed: Uint8Array;
+  readonly packetIds: readonly number[];
+  /** Those that are not in flight any more. */
+  readonly landed: boolean[];
   left: number;
   /** Made when somebody asks for one, and then kept: who holds one compares it. */
   readonly flights: (Flight | undefined)[];
@@ -60,13 +60,15 @@ export class Flights {
       batch.ids.reduce((sum, { from, to }) => sum + to - from + 1, 0) === count,
       "a batch names each of its packets",
     );
-    const packetIds = new Uint16Array(count);
+    const packetIds: number[] = [];
+    const landed: boolean[] = [];
     for (let index = 0; index < count; index++) {
       const packetId = this.#nextPacketId();
       writePacketId(batch.bytes, batch.packetIdAt[index] as number, packetId);
-      packetIds[index] = packetId;
+      packetIds.push(packetId);
+      landed.push(false);
     }
-    this.#sent.push({ batch, packetIds, landed: new Uint8Array(count), left: count, flights: [] });
+    this.#sent.push({ batch, packetIds, landed, left: count, flights: [] });
   }
 
   /** Those of a batch that are in flight. */
@@ -76,7 +78,7 @@ export class Flights {
 
   has({ batch, index }: Flight): boolean {
     const sent = this.#sent.find((each) => each.batch === batch);
-    return sent !== undefined && sent.landed[index] === 0;
+    return sent?.landed[index] === false;
   }
 
   /**
@@ -98,7 +100,7 @@ export class Flights {
         let latest = -1;
         for (let seq = Math.max(from, range.from); seq <= end; seq++) {
           const index = base + seq - from;
-          if (sent.landed[index] !== 0) continue;
+          if (sent.landed[index] !== false) continue;
           this.#land(sent, index);
           latest = index;
           count++;
@@ -113,7 +115,7 @@ export class Flights {
   }
 
   #land(sent: Sent, index: number): void {
-    sent.landed[index] = 1;
+    sent.landed[index] = true;
     sent.left--;
     this.#size--;
     this.#used[sent.packetIds[index] as number] = 0;
@@ -142,7 +144,7 @@ export class Flights {
 function flightsOf(sent: Sent): Flight[] {
   const flights: Flight[] = [];
   sent.landed.forEach((landed, index) => {
-    if (landed === 0) flights.push(flightAt(sent, index));
+    if (!landed) flights.push(flightAt(sent, index));
   });
   return flights;
 }
@@ -151,8 +153,8 @@ function flightAt(sent: Sent, index: number): Flight {
   const known = sent.flights[index];
   if (known) return known;
   const { batch, packetIds } = sent;
-  const packetId = packetIds[index] as number;
-  const flight: Flight = { ...idAt(batch, index), packetId, batch, index };
+  const { epoch, seq } = idAt(batch, index);
+  const flight: Flight = { epoch, seq, packetId: packetIds[index] as number, batch, index };
   sent.flights[index] = flight;
   return flight;
 }

@@ -173,7 +173,8 @@ export class Forwarder implements Component {
         next += some.length;
         this.#resend(publisher, some);
       } else {
-        const messages = await this.#paced(Math.min(free, part), signal);
+        const most = Math.min(free, part);
+        const messages = this.#options.maxRate === 0 ? most : await this.#paced(signal);
         const investigation = this.#investigation;
         const limit = {
           messages,
@@ -273,11 +274,9 @@ export class Forwarder implements Component {
     this.#send(publisher, batch);
   }
 
-  /** How many messages may go now; waits until at least one may. */
-  async #paced(free: number, signal: AbortSignal): Promise<number> {
-    const { maxRate } = this.#options;
-    if (maxRate === 0) return free;
-    const intervalMs = 1000 / maxRate;
+  /** How many messages may go now: one, once its time has come. */
+  async #paced(signal: AbortSignal): Promise<number> {
+    const intervalMs = 1000 / this.#options.maxRate;
     const now = this.#deps.clock.monotonicMs();
     this.#paidUntilMs = Math.max(this.#paidUntilMs, now - intervalMs);
     const waitMs = this.#paidUntilMs + intervalMs - now;
