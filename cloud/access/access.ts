@@ -44,7 +44,6 @@ export {
 export {
   decideAboutToken,
   decideTokenApply,
-  type Parameters,
   type TokenApplication,
   type TokenLimits,
 } from "./token-request.ts";

@@ -11,8 +11,6 @@ import type { JsonObject } from "../../agent/core/json.ts";
 import { makeHttpSignature } from "../../agent/protocol/http-signature.ts";
 import { askJson, notAnAnswer } from "./service-json.ts";
 
-export { requestJson } from "./service-json.ts";
-
 /** Requests under way at a time; the rest waits. */
 const PARALLEL = 8;
 

@@ -4,8 +4,7 @@ import { HoldfastError, isHoldfastError } from "../../agent/core/errors.ts";
 import { isJsonObject, type JsonObject, parseJson } from "../../agent/core/json.ts";
 
 /** Most answers are far shorter; the longest of them is a token with its frame. */
-const ANSWER_BYTES = 65_536;
-const ANSWER_DEPTH = 8;
+const ANSWER_BOUNDS = { maxBytes: 65_536, maxDepth: 8 };
 const REQUEST_TIMEOUT_MS = 10_000;
 
 export interface ServiceRequest {
@@ -26,31 +25,24 @@ export async function askJson(
   const form = new URLSearchParams(parameters);
   if (method === "GET") url.search = form.toString();
   const answer = await withDeadline(deps.clock, REQUEST_TIMEOUT_MS, deps.signal, (signal) =>
-    requestJson(url.href, signal, { method, ...(method === "POST" ? { form } : {}) }),
+    requestJson(url, { method, ...(method === "POST" ? { form } : {}) }, signal),
   );
   if (answer.timedOut) throw new HoldfastError("timed_out", `${http} did not answer in time.`);
   return answer.value;
 }
 
-/** Throws `unreachable` or `protocol_error`. */
-export async function requestJson(
-  url: string,
+async function requestJson(
+  url: URL,
+  { method, form }: { readonly method: "GET" | "POST"; readonly form?: URLSearchParams },
   signal: AbortSignal,
-  options: {
-    readonly method?: "GET" | "POST";
-    readonly form?: URLSearchParams;
-    readonly maxBytes?: number;
-  } = {},
 ): Promise<JsonObject> {
-  const { method = "GET", form, maxBytes = ANSWER_BYTES } = options;
-  const { origin } = new URL(url); // The rest of the URL holds the signature.
+  const { origin } = url; // The rest of the URL holds the signature.
   try {
     const response = await fetch(url, {
       ...{ method, signal, redirect: "error", headers: { connection: "close" } },
       ...(form ? { body: form } : {}),
     });
-    const body = await boundedBody(response, maxBytes, origin);
-    const value = parseJson(body, { maxBytes, maxDepth: ANSWER_DEPTH });
+    const value = parseJson(await boundedBody(response, origin), ANSWER_BOUNDS);
     if (isJsonObject(value)) return value;
   } catch (cause) {
     if (isHoldfastError(cause, "json_invalid")) throw notAnAnswer(origin, cause);
@@ -68,16 +60,12 @@ export function notAnAnswer(http: string, cause?: unknown): HoldfastError {
   );
 }
 
-async function boundedBody(
-  response: Response,
-  maxBytes: number,
-  origin: string,
-): Promise<Uint8Array> {
+async function boundedBody(response: Response, origin: string): Promise<Uint8Array> {
   const chunks: Uint8Array[] = [];
   let bytes = 0;
   for await (const chunk of response.body ?? []) {
     bytes += chunk.length;
-    if (bytes > maxBytes) throw notAnAnswer(origin); // Leaving the loop cancels.
+    if (bytes > ANSWER_BOUNDS.maxBytes) throw notAnAnswer(origin); // Leaving the loop cancels.
     chunks.push(chunk);
   }
   return Buffer.concat(chunks);

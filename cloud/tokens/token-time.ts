@@ -32,7 +32,7 @@ export interface TimeRecord {
 
 /** How far apart the two clocks may be and still be drifting. */
 const TOLERANCE_MS = 2_000;
-export const SETTLE_MS = 60_000;
+const SETTLE_MS = 60_000;
 /** Beyond this many the two oldest become one, which may end a token early. */
 const FLOORS = 32;
 

@@ -100,6 +100,16 @@ describe("the token API (lmq-protocol 4.3)", () => {
     });
   });
 
+  it("a file beside the parameters is answered 400", async () => {
+    const { httpPort } = await startCloud();
+    const body = new FormData();
+    for (const [name, value] of Object.entries(applyFields())) body.append(name, value);
+    body.append("file", new Blob(["x"]), "x.txt");
+    const url = `http://127.0.0.1:${httpPort}/token/apply`;
+    const response = await fetch(url, { method: "POST", body });
+    expect(await response.json()).toMatchObject({ code: 400 });
+  });
+
   it("a parameter both in query and body is doubled: 400", async () => {
     const { httpPort } = await startCloud();
     const response = await fetch(`http://127.0.0.1:${httpPort}/token/apply?actions=R`, {

@@ -120,6 +120,12 @@ describe("/token/apply (lmq-protocol 4.3)", () => {
     expect(codeOf(apply(change))).toBe(407);
   });
 
+  it("what stands in for the secret of an account that does not exist opens nothing", () => {
+    const { proxyType, accessKey: _, signature: __, ...signed } = h1;
+    const forged = signature("no account has this secret", signed);
+    expect(codeOf(apply({ proxyType, accessKey: "NOBODY", signature: forged }))).toBe(407);
+  });
+
   it("400 is checked before 407", () => {
     expect(codeOf(apply({ signature: "x", serviceName: "ons" }))).toBe(400);
     expect(codeOf(apply({ accessKey: "NOBODY", expireTime: "soon" }))).toBe(400);

@@ -293,7 +293,19 @@ describe("a wall clock that jumps", () => {
     const again = await start({ clock, store: store.afterPowerCut() });
     expect(stateOf(again.tokens, brief)).toBe(tokenFault.expired);
     expect(stateOf(again.tokens, revoked)).toBe(tokenFault.expired);
+    expect(again.tokens.nowMs()).toBe(clock.wallMs());
     expect(stateOf(again.tokens, issue(again.tokens))).toBe(200);
+  });
+
+  it("back by a moment, as a clock that is being set right, revives nothing", async () => {
+    const clock = new FakeClock();
+    const { tokens } = await start({ clock });
+    const token = issue(tokens);
+    await clock.advance(HOUR_MS);
+    clock.jumpWall(-1_500);
+    expect(stateOf(tokens, token)).toBe(tokenFault.expired);
+    await clock.advance(1_000);
+    expect(stateOf(tokens, token)).toBe(tokenFault.expired);
   });
 
   it("never revives what had expired, whatever happens", async () => {
