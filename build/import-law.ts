@@ -65,6 +65,7 @@ export const zones: Readonly<Record<string, Zone>> = {
     files: {
       "run.ts": ["agent/agent.ts"],
       "cloud.ts": ["cloud"],
+      "cloud-add.ts": ["cloud"],
       "plugin.ts": ["agent/host", "agent/kit"],
       ...Object.fromEntries(operatorFiles.map((name) => [`${name}.ts`, ["cloud/operator"]])),
     },

@@ -9,13 +9,20 @@
  *
  * Invariants, and what happens when something is full, broken or restarted, are written where they
  * are kept: access/access.ts decides, broker/broker.ts talks, storage/storage.ts remembers,
- * http/http.ts answers queries.
- *
- * Not yet here, with their seams: token mode (a second kind of principal in access), notices and
- * the MQ side (`Broker.publish`, HTTP routes),
- * changes while it runs (the directory is asked at each decision).
+ * tokens/tokens.ts issues and revokes, http/http.ts answers queries.
+ * mq/mq.ts keeps what consumers read, mq/notices.ts tells who is there, admin/admin.ts takes changes
+ * while it runs.
  */
-export { loadCloudConfig, pasteableSections, prepareDataFolder } from "./config/config.ts";
+export { askService } from "./admin/admin.ts";
+export {
+  type Change,
+  type CloudSources,
+  changeConfig,
+  loadCloudConfig,
+  pasteableSections,
+  prepareDataFolder,
+  readChange,
+} from "./config/config.ts";
 export { LocalCloud } from "./local.ts";
 export {
   Cloud,

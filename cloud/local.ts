@@ -3,6 +3,8 @@ import type { Component } from "../agent/core/component.ts";
 import type { Logger } from "../agent/core/log.ts";
 import type { Random } from "../agent/core/random.ts";
 import { DatabaseStore, openLevel } from "../agent/store/store.ts";
+import { AdminSocket } from "./admin/admin.ts";
+import { type CloudSources, changeConfig, readChange } from "./config/config.ts";
 import {
   Cloud,
   type CloudAddresses,
@@ -16,6 +18,8 @@ export interface LocalCloudOptions {
   readonly service: CloudOptions;
   /** The folder of its database; made if it is not there. */
   readonly dataDir: string;
+  /** Where `service` was read from; without it nothing can be added while it runs. */
+  readonly sources?: CloudSources;
 }
 
 /** The service with its own store on disk: the store opens first and closes last. */
@@ -23,6 +27,7 @@ export class LocalCloud implements Component {
   readonly name = "local-cloud";
   readonly #store: DatabaseStore;
   readonly #cloud: Cloud;
+  readonly #admin: AdminSocket | undefined;
 
   constructor(
     options: LocalCloudOptions,
@@ -42,7 +47,16 @@ export class LocalCloud implements Component {
     // Asked for when the store has made the folder.
     const tokenKey = (): Promise<Uint8Array> => loadTokenKey(options.dataDir, random);
     const more = { store: this.#store, wasRepaired, tokenKey };
-    this.#cloud = new Cloud(options.service, { ...deps, ...more });
+    const cloud = new Cloud(options.service, { ...deps, ...more });
+    this.#cloud = cloud;
+    const { sources, dataDir: dir } = options;
+    const handle = (request: unknown): unknown => {
+      if (!sources) return undefined;
+      const { added, directory } = changeConfig(sources, readChange(request));
+      cloud.changeDirectory(directory);
+      return { added };
+    };
+    this.#admin = sources && new AdminSocket({ dir }, { handle, log: log.child("admin") });
   }
 
   /** Throws `store_locked` when another process serves from this folder. */
@@ -50,6 +64,7 @@ export class LocalCloud implements Component {
     await this.#store.start();
     try {
       await this.#cloud.start(signal);
+      await this.#admin?.start();
     } catch (error) {
       await this.#store.stop();
       throw error;
@@ -65,6 +80,7 @@ export class LocalCloud implements Component {
   }
 
   async stop(deadline: AbortSignal): Promise<void> {
+    await this.#admin?.stop();
     await this.#cloud.stop(deadline);
     await this.#store.stop();
   }

@@ -46,7 +46,8 @@ export async function runCli(
     .description("Keeps one connection to an MQTT service and holds fast to every message.")
     .version(`holdfast ${context.version}`, "-V, --version", "print the version")
     .helpOption("-h, --help", "show this help")
-    .helpCommand("help [command]", "show the help of a command");
+    .helpCommand("help [command]", "show the help of a command")
+    .enablePositionalOptions();
   try {
     for (const lazy of subcommands) {
       const wanted = lazy.name === argv[0] || (argv[0] === "help" && lazy.name === argv[1]);
@@ -85,6 +86,8 @@ function build(
     command.addCommand(build(child, `${path} ${child.name}`, context, finish));
   }
   if (declaration.subcommands) command.helpCommand(false);
+  // Both may have an option of one name: what stands behind the name below belongs to that one.
+  if (declaration.subcommands) command.enablePositionalOptions();
   if (declaration.run) {
     command.action(async () => {
       finish((await declaration.run?.(inputOf(declaration, command), context)) ?? exit.done);

@@ -9,6 +9,7 @@ import {
 import { HoldfastError } from "../core/errors.ts";
 import { type LogLevel, logLevels } from "../core/log.ts";
 import { Log } from "../log/log.ts";
+import { cloudChanges } from "./cloud-add.ts";
 import {
   type CliContext,
   defineSubcommand,
@@ -53,6 +54,7 @@ export const cloud = defineSubcommand({
       doc: "start, and at the first start print what to paste",
     },
     { command: "cloud --config cloud.toml --json", doc: "from a file; the addresses as JSON" },
+    { command: "cloud topic add GW_UP2 --data ./cloud-data", doc: "change it while it runs" },
     { command: "cloud --data /tmp/c --mqtt-port auto --http-port auto", doc: "on free ports" },
   ],
   options: {
@@ -63,7 +65,7 @@ export const cloud = defineSubcommand({
     mqttsPort: portOption("MQTT over TLS"),
     wsPort: portOption("MQTT over WebSocket"),
     wssPort: portOption("MQTT over WebSocket and TLS"),
-    httpPort: portOption("status query"),
+    httpPort: portOption("status query, token API and MQ side"),
     logLevel: option({
       value: "LEVEL",
       doc: `one of ${logLevels.join(", ")}`,
@@ -72,6 +74,7 @@ export const cloud = defineSubcommand({
     }),
     json: flag("print the addresses as one JSON object"),
   },
+  subcommands: cloudChanges,
   run: async ({ options }, context) => {
     if ((options.config === undefined) === (options.data === undefined)) {
       throw new HoldfastError("usage", "give either --config FILE or --data DIR");
@@ -86,19 +89,20 @@ export const cloud = defineSubcommand({
       wss: options.wssPort,
       http: options.httpPort,
     };
-    const { options: loaded, dataDir } = loadCloudConfig({
+    const sources = {
       file: prepared.file,
       environment: context.env,
       flags: toFlags({ host: options.host, data: options.data }, ports),
       workingFolder: process.cwd(),
-    });
+    };
+    const { options: loaded, dataDir } = loadCloudConfig(sources);
     const service = { ...loaded, listen: withFreePorts(loaded.listen, ports) };
     const log = new Log(
       { level: options.logLevel },
       { stream: logStream(context), clock: context.clock },
     );
     const local = new LocalCloud(
-      { service, dataDir },
+      { service, dataDir, sources },
       { clock: context.clock, random: context.random, log },
     );
     await local.start(context.signal);

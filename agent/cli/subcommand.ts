@@ -126,6 +126,8 @@ export function defineSubcommand<
   declaration: Described & {
     readonly arguments?: A;
     readonly options?: O;
+    /** Names below one that also runs by itself. */
+    readonly subcommands?: readonly Subcommand[];
     run(input: SubcommandInput<A, O>, context: CliContext): Promise<ExitStatus>;
   },
 ): Subcommand {

@@ -1,7 +1,7 @@
 /** The acts of a commander; operator.ts says what they promise. */
 import { join } from "node:path";
 import type { Clock } from "../../agent/core/clock.ts";
-import { HoldfastError } from "../../agent/core/errors.ts";
+import { HoldfastError, isHoldfastError } from "../../agent/core/errors.ts";
 import type { JsonObject } from "../../agent/core/json.ts";
 import type { Logger } from "../../agent/core/log.ts";
 import { type Random, ulid } from "../../agent/core/random.ts";
@@ -10,7 +10,8 @@ import { encodeCommand } from "../../agent/protocol/envelope.ts";
 import { checkPublishTopic, makeP2pTopic } from "../../agent/protocol/topics.ts";
 import { Conversation } from "./conversation.ts";
 import type { Link } from "./link.ts";
-import { type Account, type Presence, queryPresence } from "./presence.ts";
+import { Notices } from "./notices.ts";
+import { type Account, type Presence, queryPresence, unknownPresence } from "./presence.ts";
 import type { ProcessTable } from "./process-identity.ts";
 import type { Run } from "./run.ts";
 import { RunStore } from "./run-store.ts";
@@ -132,10 +133,27 @@ export class Commander {
     return this.#takeUp(id, { ...wait, publish: true }, signal);
   }
 
-  /** One entry for each device; null where nobody knows. Throws as `queryPresence` does. */
+  /**
+   * One entry for each device; null where nobody knows. The status query is asked, and the notices
+   * where it does not know or is not there. Throws as `queryPresence` does.
+   */
   async presence(devices: readonly string[], signal: AbortSignal): Promise<readonly Presence[]> {
     const ids = devices.map((device) => this.deviceId(device));
-    return queryPresence(ids, this.#options.account, { clock: this.#deps.clock, signal });
+    const { account, stateDir, profile } = this.#options;
+    const notices = account && profile === "lmq" && new Notices({ stateDir, account }, this.#deps);
+    try {
+      const found = await queryPresence(ids, account, { clock: this.#deps.clock, signal });
+      const unknown = found.filter((one) => one.online === null && !one.error);
+      const judged = await noticed(notices, unknown, signal);
+      return found.map((one) => judged.get(one.device) ?? one);
+    } catch (error) {
+      // Editions of the service that have no status query.
+      if (!isHoldfastError(error, "protocol_error")) throw error;
+      const nobody = ids.map((device) => unknownPresence(device));
+      const judged = await noticed(notices, nobody, signal);
+      if (judged.size === 0) throw error;
+      return nobody.map((one) => judged.get(one.device) ?? one);
+    }
   }
 
   /** The whole client id that a person means; throws `client_id_invalid`. */
@@ -276,4 +294,14 @@ export class Commander {
       await timer;
     }
   }
+}
+
+async function noticed(
+  notices: Notices | false | undefined,
+  devices: readonly Presence[],
+  signal: AbortSignal,
+): Promise<ReadonlyMap<string, Presence>> {
+  const ids = devices.map(({ device }) => device);
+  const judged = notices && ids.length > 0 ? await notices.judge(ids, signal) : [];
+  return new Map(judged.map((one) => [one.device, one]));
 }

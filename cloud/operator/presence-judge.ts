@@ -86,6 +86,13 @@ export class PresenceJudge {
     }
   }
 
+  /** Forgets the clients whose ids begin so. */
+  forget(prefix: string): void {
+    for (const clientId of this.#clients.keys()) {
+      if (clientId.startsWith(prefix)) this.#clients.delete(clientId);
+    }
+  }
+
   /** Everything it knows, for a file; `load` takes it back. */
   save(): JsonValue {
     return [...this.#clients].map(([clientId, channels]) => [

@@ -1,5 +1,6 @@
 /**
  * Who is online, asked of the service: the status query of lmq-protocol 7.1, one device a request.
+ * Where that is unknown for the moment, or the service has no such query, the notices say (notices.ts).
  *
  * The answer is the service's view of its TCP connections at that moment, so a device that lost its
  * power a minute ago may still count as online until its keep-alive ends. What the service does not
@@ -25,7 +26,7 @@ export interface Presence {
   readonly online: boolean | null;
   /** TCP connections; more than one hints at two devices with one client id. Null: unknown. */
   readonly connections: number | null;
-  readonly source: "status-query" | "none";
+  readonly source: "status-query" | "notices" | "none";
   /** Why this one could not be asked, where the others could. */
   readonly error?: { readonly code: string; readonly message: string };
 }
@@ -47,7 +48,7 @@ export async function queryPresence(
   account: Account | undefined,
   deps: { readonly clock: Clock; readonly signal: AbortSignal },
 ): Promise<readonly Presence[]> {
-  if (!account) return devices.map(unknown);
+  if (!account) return devices.map(unknownPresence);
   const results: Presence[] = [];
   const failed = new AbortController();
   const signal = AbortSignal.any([deps.signal, failed.signal]);
@@ -68,7 +69,8 @@ export async function queryPresence(
   return results;
 }
 
-function unknown(device: string): Presence {
+/** Nobody knows of this device. */
+export function unknownPresence(device: string): Presence {
   return { device, online: null, connections: null, source: "none" };
 }
 
