@@ -54,7 +54,8 @@ export const SHIPPED = {
 };
 
 interface OursOptions {
-  readonly syncDelayMs?: number;
+  /** none: no syncs at all, where only memory is looked at. */
+  readonly syncDelayMs?: number | "none";
   readonly shipped?: boolean;
 }
 

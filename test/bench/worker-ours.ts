@@ -1,6 +1,7 @@
 /**
  * Ours as a process: store, outbox, forwarder and session as agent.ts builds them, and the
- * producers' socket. `worker-ours.ts DIR PORT SYNC_DELAY_MS WINDOW`, asked over IPC.
+ * producers' socket. `worker-ours.ts DIR PORT SYNC_DELAY_MS WINDOW`, asked over IPC. A delay of
+ * `none` leaves the syncs out.
  */
 import { join } from "node:path";
 import { passwordAuthenticator, Session } from "../../agent/connection/connection.ts";
@@ -36,8 +37,8 @@ const openDatabase: KeyValueOpener = async (directory, options) => {
     ...database,
     batch: async (operations, { sync }) => {
       if (sync) syncs++;
-      await database.batch(operations, { sync });
-      if (sync && syncDelayMs !== "0") await clock.sleep(Number(syncDelayMs), life.signal);
+      await database.batch(operations, { sync: sync && syncDelayMs !== "none" });
+      if (sync && Number(syncDelayMs) > 0) await clock.sleep(Number(syncDelayMs), life.signal);
     },
   };
 };

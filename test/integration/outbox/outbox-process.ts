@@ -5,7 +5,8 @@
  * `fill DIR FROM COUNT`: puts offline, says `accepted <text> <id>` for each receipt.
  * `drain DIR WINDOW LEAVE`: sends what is there, says `received <text> <id> <topic>`, then `done`;
  * with LEAVE it stops when so many are left and waits for its kill.
- * `memory DIR COUNT`: puts and says `heap <messages> <bytes>` now and then.
+ * `memory DIR COUNT [TOGETHER]`: puts and says `heap <messages> <bytes>` now and then; without syncs,
+ * which cost nothing but time here.
  */
 import { appendFileSync, openSync, writeSync } from "node:fs";
 import { join } from "node:path";
@@ -14,7 +15,13 @@ import { silentLog } from "../../../agent/core/log.ts";
 import { SystemClock } from "../../../agent/core/system-clock.ts";
 import { SystemRandom } from "../../../agent/core/system-random.ts";
 import { DurableOutbox, Forwarder } from "../../../agent/outbox/outbox.ts";
-import { DatabaseStore, FileVolatileLog, openLevel } from "../../../agent/store/store.ts";
+import {
+  DatabaseStore,
+  FileVolatileLog,
+  type KeyValueOpener,
+  openLevel,
+} from "../../../agent/store/store.ts";
+import { heldMemory } from "../../support/held-memory.ts";
 import { SimLink } from "../../support/sim-link.ts";
 
 const [mode, dir, ...rest] = process.argv.slice(2) as [string, string, ...string[]];
@@ -26,9 +33,13 @@ const say = (line: string): void => {
   writeSync(said, `${line}\n`);
 };
 
+const openUnsynced: KeyValueOpener = async (directory, options) => {
+  const database = await openLevel(directory, options);
+  return { ...database, batch: (operations) => database.batch(operations, { sync: false }) };
+};
 const store = new DatabaseStore(
   { dir: join(dir, "state") },
-  { openDatabase: openLevel, random, log: silentLog },
+  { openDatabase: mode === "memory" ? openUnsynced : openLevel, random, log: silentLog },
 );
 await store.start();
 const volatileLog = new FileVolatileLog(
@@ -58,7 +69,7 @@ say(`started ${Math.round(clock.monotonicMs() - startedMs)}`);
 
 if (mode === "fill") await fill(first, second);
 else if (mode === "drain") await drain(first, second);
-else await measure(first);
+else await measure(first, second || 2_000);
 await outbox.stop(new AbortController().signal);
 await store.stop();
 say("done");
@@ -101,18 +112,15 @@ async function drain(window: number, leave: number): Promise<void> {
   await forwarder.stop();
 }
 
-async function measure(count: number): Promise<void> {
+async function measure(count: number, together: number): Promise<void> {
   const payload = Buffer.alloc(200, 7);
-  const together = 2_000;
   for (let i = 0; i < count; i += together) {
     await Promise.all(
       Array.from({ length: together }, () =>
         outbox.put({ topic: "up/t", payload, lane: "telemetry" }),
       ),
     );
-    if ((i + together) % 20_000 !== 0) continue;
-    globalThis.gc?.();
-    const { heapUsed, external } = process.memoryUsage();
-    appendFileSync(join(dir, "said"), `heap ${i + together} ${heapUsed + external}\n`);
+    if ((i + together) % Math.max(10_000, 10 * together) !== 0) continue;
+    appendFileSync(join(dir, "said"), `heap ${i + together} ${heldMemory()}\n`);
   }
 }
