@@ -1,7 +1,7 @@
 /**
  * A broker of Node.js whose connections are measured: `worker-service.ts holdfast DIR` is the local
- * service on disk as the subcommand runs it, `worker-service.ts aedes` is aedes with its defaults, in
- * memory. Both say their port, and collect garbage when asked.
+ * service on disk as the subcommand runs it at a first start, `worker-service.ts aedes` is aedes with
+ * its defaults, in memory. Both say their port, and collect garbage when asked.
  */
 import { once } from "node:events";
 import { createServer } from "node:net";
@@ -12,6 +12,8 @@ import { SystemRandom } from "../../agent/core/system-random.ts";
 import { LocalCloud } from "../../cloud/cloud.ts";
 import { answerQuestions } from "./ipc.ts";
 
+/** As at a first start: with the presence notices of the group. */
+const TOPICS = ["GW_UP", "GW_DOWN", "GID_demo_MQTT"];
 const [name, dir = ""] = process.argv.slice(2);
 const port = name === "aedes" ? await startAedes() : await startHoldfast();
 
@@ -32,7 +34,7 @@ async function startHoldfast(): Promise<number> {
           accounts: new Map([["AK", "SK"]]),
           instanceId: "mqtt-local",
           groups: new Set(["GID_demo"]),
-          topics: new Map(["GW_UP", "GW_DOWN"].map((topic) => [topic, { ordered: false }])),
+          topics: new Map(TOPICS.map((topic) => [topic, { ordered: false }])),
         },
       },
       dataDir: dir,

@@ -45,7 +45,7 @@ secret = "SK"
 [instance]
 id = "mqtt-local"
 groups = ["GID_demo"]
-topics = [{ name = "GW_UP" }, { name = "GW_DOWN" }]
+topics = [{ name = "GW_UP" }, { name = "GW_DOWN" }, { name = "GID_demo_MQTT" }]
 `;
 
 /** `dir`: an empty folder for the service. */
