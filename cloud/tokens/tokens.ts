@@ -17,7 +17,8 @@
  *
  * On disk: table `cloud_revoked` id -> expiry; `cloud_tokens`, one record: salt and time.
  * Full: beyond `revoked` entries `revoke` throws `too_many`. A damaged revocation counts as one of
- * the longest life; without a readable salt a new one is made, and all tokens are void.
+ * the longest life; in a database that had to be repaired, or without a readable salt, a new salt is
+ * made and all tokens are void, for some that were revoked may be missing.
  */
 import { createHmac, timingSafeEqual } from "node:crypto";
 import type { Clock } from "../../agent/core/clock.ts";
@@ -55,6 +56,8 @@ export interface TokensDeps {
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Logger;
+  /** Whether the store had to be repaired at its start: revocations may be lost. */
+  readonly wasRepaired?: () => boolean;
 }
 
 /** How often time is looked at, and what has expired is let go, in milliseconds. */
@@ -167,6 +170,10 @@ export class Tokens implements TokenKeeper {
   }
 
   async #readState(): Promise<TokenState | undefined> {
+    if (this.#deps.wasRepaired?.()) {
+      this.#deps.log.error("tokens void", { reason: "the database was damaged" });
+      return undefined;
+    }
     try {
       return await this.#stateTable.get(STATE);
     } catch (error) {

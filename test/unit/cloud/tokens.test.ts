@@ -26,6 +26,7 @@ interface Parts {
   readonly key?: number;
   readonly accounts?: ReadonlyMap<string, string>;
   readonly revoked?: number;
+  readonly wasRepaired?: boolean;
 }
 
 async function start({ clock, store = new MemoryStore(), key = 7, revoked = 10, ...more }: Parts) {
@@ -35,6 +36,7 @@ async function start({ clock, store = new MemoryStore(), key = 7, revoked = 10, 
       ...{ store, clock, random, log: silentLog },
       directory: () => ({ ...directory, accounts: more.accounts ?? accounts }),
       key: () => Promise.resolve(Buffer.alloc(32, key)),
+      wasRepaired: () => more.wasRepaired ?? false,
     },
   );
   const life = new AbortController();
@@ -167,6 +169,19 @@ describe("a restart", () => {
     const token = issue(tokens);
     const again = await start({ clock, store: new MemoryStore() });
     expect(stateOf(again.tokens, token)).toBe(tokenFault.forged);
+  });
+
+  it("on a repaired database voids them too, and what is issued then stays", async () => {
+    const clock = new FakeClock();
+    const { tokens, store } = await start({ clock });
+    const [good, bad] = [issue(tokens), issue(tokens)];
+    await revoke(tokens, bad);
+    const repaired = await start({ clock, store, wasRepaired: true });
+    expect(stateOf(repaired.tokens, good)).toBe(tokenFault.forged);
+    const fresh = issue(repaired.tokens);
+    const again = await start({ clock, store: store.afterPowerCut() });
+    expect(stateOf(again.tokens, fresh)).toBe(200);
+    expect(stateOf(again.tokens, bad)).toBe(tokenFault.forged);
   });
 
   it("takes a damaged revocation for one", async () => {
