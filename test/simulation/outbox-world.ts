@@ -33,6 +33,8 @@ export interface Outcome {
   readonly reported: number;
   readonly parked: number;
   readonly replaced: number;
+  /** Topics that went to quarantine although nobody refused them. */
+  readonly wronged: number;
 }
 
 type Say = Logger["info"];
@@ -70,6 +72,8 @@ export class OutboxWorld {
   /** What was acknowledged and may not be noted on disk yet. */
   #unsynced: { readonly text: string; readonly ms: number }[] = [];
   #counter = 0;
+  /** Topics in quarantine that nobody refused. */
+  readonly #wronged = new Set<string>();
   readonly #seen = { restarts: 0, closes: 0, refused: 0, dropped: 0, parked: 0, replaced: 0 };
 
   constructor(plan: Plan, trace: (line: string) => void = () => undefined) {
@@ -103,7 +107,8 @@ export class OutboxWorld {
     }
     const accepted = [...this.#promises.messages.values()].filter((m) => m.state === "accepted");
     const [duplicates, reported] = [this.#promises.repeats.seen, this.#gaps.told];
-    return { accepted: accepted.length, duplicates, reported, ...this.#seen };
+    const wronged = this.#wronged.size;
+    return { accepted: accepted.length, duplicates, reported, wronged, ...this.#seen };
   }
 
   async #do(step: Step): Promise<void> {
@@ -290,7 +295,7 @@ export class OutboxWorld {
     const { packetId, dup, topic } = received;
     this.#trace(`  sent ${text} as ${received.id}, packet ${packetId}${dup ? ", again" : ""}`);
     // What comes out of quarantine is sent anew.
-    const isAnew = !dup && this.#service.everRefused.has(topic);
+    const isAnew = !dup && this.#mayBeParked(topic);
     const before = isAnew ? undefined : life.sent.get(text);
     const order = before?.order ?? ++this.#lastOrder;
     assert(isFirst || order > this.#lastSent, `${text} was sent out of order`);
@@ -314,6 +319,10 @@ export class OutboxWorld {
     this.#promises.repeats.happened("a close", this.#inFlight(), this.#plan.window);
   }
 
+  #mayBeParked(topic: string): boolean {
+    return this.#service.hasReset || this.#service.everRefused.has(topic);
+  }
+
   /**
    * What was sent and is not acknowledged. Of a topic that is refused some of it may be in quarantine:
    * that has the right to be sent again for itself.
@@ -321,11 +330,11 @@ export class OutboxWorld {
   #inFlight(): string[] {
     const { sent, acknowledged } = this.#life;
     const texts = [...sent.keys()].filter((text) => !acknowledged.has(text));
-    if (this.#service.everRefused.size === 0) return texts;
     const refused = texts.filter((text) => {
       const topic = this.#promises.messages.get(text)?.topic;
-      return topic !== undefined && this.#service.everRefused.has(topic);
+      return topic !== undefined && this.#mayBeParked(topic);
     });
+    if (refused.length === 0) return texts;
     this.#promises.repeats.happened("a refusal", refused, refused.length);
     return texts.filter((text) => !refused.includes(text));
   }
@@ -366,6 +375,7 @@ export class OutboxWorld {
     }
     const sinceMs = this.#onDiskSinceMs();
     for (const { text, ms } of this.#unsynced) if (ms > sinceMs) texts.push(text);
+    this.#unsynced = [];
     // A disk that fails holds up nothing.
     const most = this.#diskFailed ? texts.length : window + settleEvery;
     this.#trace(`  may repeat ${most} of ${texts.join(" ")}`);
@@ -492,15 +502,19 @@ export class OutboxWorld {
     assert(refusals <= most, `${refusals} connections, and ${refused} is not in quarantine`);
   }
 
-  /** In quarantine is only what the service refuses. */
+  /** In quarantine is only what the service refuses, or seems to. */
   #lookAtParked(life: Life): void {
     const { outbox } = life;
-    const { everRefused } = this.#service;
+    const { everRefused, hasReset } = this.#service;
     const byId = new Map(outbox.quarantine.list(undefined, 1e6).items.map((one) => [one.id, one]));
     this.#seen.parked = Math.max(this.#seen.parked, byId.size);
     for (const { topic, id } of byId.values()) {
       life.parkedTopics.add(topic);
-      assert(everRefused.has(topic), `${id} of ${topic} is in quarantine, nobody refused it`);
+      if (everRefused.has(topic)) continue;
+      // A link that resets seven times in a row looks like a refusal; with a history of an hour it
+      // does not (unit/outbox/quarantine.test.ts). It is rare, and the sample counts how rare.
+      assert(hasReset, `${id} of ${topic} is in quarantine, nobody refused it`);
+      this.#wronged.add(topic);
     }
     for (const message of this.#promises.messages.values()) {
       const its = byId.get(message.id as `${string}-${number}`);
@@ -580,7 +594,7 @@ export class OutboxWorld {
 
   /** All that did not come is in quarantine; when the service takes it, it comes. */
   async #checkParked({ outbox }: Life): Promise<void> {
-    if (this.#service.everRefused.size === 0) return;
+    if (outbox.stats().quarantined === 0) return;
     this.#service.refuse(undefined);
     outbox.quarantine.retry();
     await this.#drain(() => outbox.stats().quarantined === 0);

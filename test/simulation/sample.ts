@@ -9,10 +9,11 @@ export function expectPromisesKept({ from, count }: { from: number; count: numbe
     expect(failed === undefined ? "" : await explain(failed)).toBe("");
     // The schedules did go where it hurts.
     const { accepted, restarts, closes, duplicates, dropped, refused } = sums;
-    const { reported, replaced, parked } = sums;
+    const { reported, replaced, parked, wronged } = sums;
     process.stdout.write(`${count} schedules: ${JSON.stringify(sums)}\n`);
     expect(accepted).toBeGreaterThan(count * 50);
     expect(Math.min(reported, replaced, parked)).toBeGreaterThan(count / 5);
+    expect(wronged).toBeLessThan(count / 100);
     expect(Math.min(restarts, closes, duplicates, dropped, refused)).toBeGreaterThan(count / 2);
   });
 }

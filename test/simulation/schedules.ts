@@ -47,7 +47,7 @@ export async function runSeeds(
 ): Promise<{ failed: number | undefined; ran: number; sums: Record<keyof Outcome, number> }> {
   const sums = {
     ...{ accepted: 0, duplicates: 0, restarts: 0, closes: 0, refused: 0, dropped: 0 },
-    ...{ reported: 0, parked: 0, replaced: 0 },
+    ...{ reported: 0, parked: 0, replaced: 0, wronged: 0 },
   };
   for (let i = 0; i < count; i++) {
     const verdict = await runPlan(planOf(from + i));

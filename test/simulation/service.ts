@@ -39,6 +39,8 @@ export class SimService {
   /** Other closes, since the process started. */
   otherCloses = 0;
   offlineSinceMs = 0;
+  /** A publish has reset a link. */
+  hasReset = false;
   #refused: string | undefined;
   #isHealed = false;
   #livelyUntilMs = Number.NEGATIVE_INFINITY;
@@ -160,6 +162,7 @@ export class SimService {
     this.#events.heard(received);
     if (this.#isLively && this.#random.chance(this.#resets)) {
       this.otherCloses++;
+      this.hasReset = true;
       this.#closeSoon(connection);
     } else if (this.#isLively) this.#acknowledgeSoon(received);
   }
