@@ -79,7 +79,16 @@ test("C: 1,000 a second online: next to nothing is written, nothing lost or repe
   const persisted = after.persisted - before.persisted;
   // What is being written when its acknowledgement comes counts as both or neither.
   expect(elided + persisted).toBeGreaterThanOrEqual(count - 64);
-  // Low on purpose: on a machine that others use, acknowledgements outlast the persist delay of some
-  // 10 ms. The rule itself is held with a clock of the test in unit/outbox/acceptance.test.ts.
-  expect(elided / count).toBeGreaterThanOrEqual(0.25);
+  // How many are late is the machine's doing: with the clock of a test none is
+  // (unit/outbox/elided.test.ts). What is written are the late ones and nothing beside them.
+  const given = after.givenBytes - before.givenBytes;
+  const perSync = 512; // Of the ledger, once a second and with each group of late ones.
+  process.stdout.write(
+    `${((100 * elided) / count).toFixed(1)} % never written; ${persisted} late ones, ` +
+      `${after.syncs - before.syncs} syncs, ${(given / count).toFixed(1)} B a message\n`,
+  );
+  expect(given).toBeLessThanOrEqual(
+    persisted * (PAYLOAD_BYTES + 128) + (after.syncs - before.syncs) * perSync,
+  );
+  expect(elided).toBeGreaterThan(0);
 });
