@@ -23,6 +23,7 @@ export function lane(options: Partial<LaneOptions> = {}): LaneOptions {
 export interface RigOptions<S extends Store> {
   readonly lanes?: Readonly<Record<string, LaneOptions>>;
   readonly persistDelayMs?: number;
+  readonly settleEvery?: number;
   readonly store?: S;
   readonly volatile?: MemoryVolatileLog;
   readonly clock?: FakeClock;
@@ -41,7 +42,7 @@ export async function startRig<S extends Store = MemoryStore>(options: RigOption
     {
       lanes: options.lanes ?? { telemetry: lane() },
       persistDelayMs: options.persistDelayMs ?? 50,
-      settleEvery: 4_096,
+      settleEvery: options.settleEvery ?? 4_096,
       checkTopic: options.checkTopic ?? (() => undefined),
       bootId: options.bootId ?? "boot-1",
       ...(options.gaps && { gaps: options.gaps }),
