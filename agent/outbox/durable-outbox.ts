@@ -1,8 +1,7 @@
 import { assert } from "../core/assert.ts";
 import type { Clock } from "../core/clock.ts";
 import type { Component } from "../core/component.ts";
-import { describeError, HoldfastError } from "../core/errors.ts";
-import { limits } from "../core/limits.ts";
+import { HoldfastError } from "../core/errors.ts";
 import type { Logger } from "../core/log.ts";
 import {
   type Batch,
@@ -11,21 +10,23 @@ import {
   type OutgoingMessage,
   type Receipt,
 } from "../core/message.ts";
-import { encodePublish } from "../core/publish-packet.ts";
 import type { Random } from "../core/random.ts";
 import { ulid } from "../core/random.ts";
 import { Wakeup } from "../core/wakeup.ts";
 import { isImportant, type Store, type VolatileLog, type Write } from "../store/store.ts";
+import { Backlog } from "./backlog.ts";
 import { emptyBatch, toBatch } from "./batch.ts";
-import { cloudEventSource, encodeCloudEvent } from "./cloudevents.ts";
+import { collect } from "./collecting.ts";
 import { Committer } from "./committer.ts";
 import { type DrainedRange, drainedRanges } from "./drained.ts";
-import { answer, type Entry, isOver, provenAgeMs } from "./entry.ts";
+import { encodeMessage } from "./encoding.ts";
+import { answer, type Entry } from "./entry.ts";
+import { Eviction } from "./eviction.ts";
 import { type GapOptions, GapReporter } from "./gap-reporter.ts";
 import { InFlight, type Settling, type Taken } from "./in-flight.ts";
-import { Lane, type LaneOptions } from "./lane.ts";
+import type { Lane, LaneOptions } from "./lane.ts";
+import { Lanes } from "./lanes.ts";
 import { RecentLatency } from "./latency.ts";
-import { placeOf, replacedBy } from "./latest.ts";
 import { type Loss, Losses, type LossReason } from "./losses.ts";
 import { bits } from "./masks.ts";
 import type {
@@ -44,10 +45,10 @@ import { type ProducerNote, ProducerNotes } from "./producer-notes.ts";
 import { Quarantine } from "./quarantine.ts";
 import { idOf, type Parked } from "./quarantine-case.ts";
 import type { RecordTime } from "./record.ts";
-import { type Dropped, Records } from "./records.ts";
-import { isRunOver, packetBytes, takeSlice } from "./run.ts";
+import { Records } from "./records.ts";
 import { type LetGo, SettleNotes } from "./settle-notes.ts";
-import { FairShare } from "./share.ts";
+import { Staging } from "./staging.ts";
+import { Succession } from "./succession.ts";
 
 export interface OutboxOptions {
   readonly lanes: Readonly<Record<string, LaneOptions>>;
@@ -79,10 +80,6 @@ export interface OutboxDeps {
 const UNSAFE_BYTES = 32 * 1024 * 1024;
 /** What ordinary messages may have of it, so that they never keep out an alarm or a reply. */
 const UNSAFE_ORDINARY_BYTES = 28 * 1024 * 1024;
-/** Between two attempts to read a backlog that the disk does not give. */
-const READ_RETRY_MS = 1_000;
-/** Looks at the disk for messages that lived too long, each time and for each lane. */
-const SWEEP_READS = 8;
 /** What a lane keeps in memory of messages that are on disk. */
 const TAIL_BYTES = 512 * 1024;
 
@@ -93,10 +90,7 @@ export class DurableOutbox implements Outbox, Component {
   readonly #options: OutboxOptions;
   readonly #clock: Clock;
   readonly #log: Logger;
-  readonly #lanes = new Map<string, Lane>();
-  #byPriority: Lane[] = [];
-  /** One for each priority, the most important first. */
-  #shares: FairShare<Lane>[] = [];
+  readonly #lanes: Lanes;
   readonly #records: Records;
   readonly #notes: SettleNotes;
   readonly #producerNotes: ProducerNotes | undefined;
@@ -104,11 +98,11 @@ export class DurableOutbox implements Outbox, Component {
   readonly #gaps: GapReporter | undefined;
   readonly #committer: Committer;
   readonly quarantine: Quarantine;
-  /** Those neither used nor released. */
-  readonly #reservations = new Set<Reservation>();
+  readonly #eviction: Eviction;
+  readonly #succession: Succession;
+  readonly #staging: Staging;
+  readonly #backlog: Backlog;
   readonly #inFlight = new InFlight();
-  /** Full lanes in which room is looked for. */
-  readonly #sweeping = new Set<Lane>();
   readonly #latency = new RecentLatency();
   readonly #readable = new Wakeup();
   #online = false;
@@ -123,7 +117,7 @@ export class DurableOutbox implements Outbox, Component {
     this.#clock = deps.clock;
     this.#log = deps.log.child("outbox");
     this.epoch = ulid(deps.clock.wallMs(), deps.random);
-    for (const [name, lane] of Object.entries(options.lanes)) this.#addLane(name, lane);
+    this.#lanes = new Lanes(options.lanes);
     this.#records = new Records(deps.store, this.#log);
     this.#notes = new SettleNotes(deps.volatileLog);
     this.#producerNotes = deps.producerLog && new ProducerNotes(deps.producerLog);
@@ -133,7 +127,7 @@ export class DurableOutbox implements Outbox, Component {
     this.quarantine = new Quarantine({
       ...{ store: deps.store, clock: deps.clock, log: this.#log, epoch: this.epoch },
       now: () => this.#now(),
-      laneOf: (name) => this.#lanes.get(name) ?? this.#addLane(name, ORPHAN_LANE),
+      laneOf: (name) => this.#lanes.ofRecord(name),
       onParked: (entry) => this.#parked(entry),
       onLost: (parked, reason, deletion) => this.#lost(parked, reason, deletion),
       wake: () => this.#readable.notify(),
@@ -157,6 +151,34 @@ export class DurableOutbox implements Outbox, Component {
         onRefused: (entry, error) => this.#refused(entry, error),
       },
     );
+    const parts = { ...deps, log: this.#log, records: this.#records, committer: this.#committer };
+    this.#backlog = new Backlog({
+      ...parts,
+      onDamaged: (dropped) => this.#eviction.droppedUnread(dropped, "damage"),
+    });
+    this.#eviction = new Eviction({
+      ...parts,
+      quarantine: this.quarantine,
+      now: () => this.#now(),
+      isRunning: () => this.#state === "running",
+      load: (lane) => this.#backlog.load(lane),
+      countLoss: (loss) => this.countLoss(loss),
+      letGo: (entry, why) => {
+        this.#noteProducer(entry);
+        this.#letGo(entry, why);
+      },
+    });
+    this.#succession = new Succession({
+      ...parts,
+      letGo: (entry, why) => this.#letGo(entry, why),
+    });
+    this.#staging = new Staging({
+      ...parts,
+      epoch: this.epoch,
+      eviction: this.#eviction,
+      newEntry: (lane, message, packet) => this.#newEntry(lane, message, packet, undefined),
+      onCommitted: (entry) => this.#staged(entry),
+    });
   }
 
   async start(): Promise<void> {
@@ -164,8 +186,8 @@ export class DurableOutbox implements Outbox, Component {
     await this.#losses.load(this.#clock.monotonicMs());
     this.#rememberNoted();
     const { changed, losses } = await this.#records.load({
-      laneOf: (name) => this.#lanes.get(name) ?? this.#addLane(name, ORPHAN_LANE),
-      known: [...this.#lanes.keys()],
+      laneOf: (name) => this.#lanes.ofRecord(name),
+      known: this.#lanes.names,
       noted: this.#notes.read(),
     });
     for (const { record, letGo } of changed) {
@@ -176,7 +198,7 @@ export class DurableOutbox implements Outbox, Component {
     this.#notes.restart();
     this.#producerNotes?.restart(this.#rememberedIds());
     for (const loss of losses) this.countLoss(loss);
-    for (const lane of this.#lanes.values()) {
+    for (const lane of this.#lanes.byPriority) {
       if (lane.messages > 0) {
         this.#log.info("backlog found", { lane: lane.name, messages: lane.messages });
       }
@@ -199,7 +221,7 @@ export class DurableOutbox implements Outbox, Component {
 
   async put(message: OutgoingMessage): Promise<Receipt> {
     this.#requireRunning();
-    const lane = this.#laneOf(message);
+    const lane = this.#lanes.of(message);
     const earlier = message.producerId === undefined ? undefined : lane.earlier(message.producerId);
     if (earlier !== undefined) return earlier;
     const packet = this.#encode(lane, message);
@@ -207,10 +229,10 @@ export class DurableOutbox implements Outbox, Component {
     if (this.#committer.unsafeBytes + packet.length > unsafeBytes) {
       throw new HoldfastError("too_many", "Too many messages wait for the disk at once.");
     }
-    this.#makeRoom(lane, packet.length, message.key);
+    this.#eviction.makeRoomIn(lane, packet.length, message.key);
     const receipt = new Promise<Receipt>((resolve, reject) => {
       const entry = this.#newEntry(lane, message, packet, { resolve, reject });
-      this.#supersede(entry);
+      this.#succession.supersede(entry);
       this.#append(entry);
       this.#committer.add(entry);
     });
@@ -221,66 +243,13 @@ export class DurableOutbox implements Outbox, Component {
   }
 
   reserve(laneName: string, bytes: number): Reservation | undefined {
-    const lane = this.#lanes.get(laneName);
-    if (!lane || !Object.hasOwn(this.#options.lanes, laneName)) return undefined;
-    if (this.#state !== "running") return undefined;
-    const hasRoom = (): boolean => lane.hasRoomFor(1, bytes);
-    if (!hasRoom() && !this.#expireForRoom(lane, hasRoom)) return undefined;
-    lane.reservedMessages++;
-    lane.reservedBytes += bytes;
-    const reservation: Reservation = {
-      lane: laneName,
-      bytes,
-      release: () => {
-        if (!this.#reservations.delete(reservation)) return;
-        lane.reservedMessages--;
-        lane.reservedBytes -= bytes;
-      },
-    };
-    this.#reservations.add(reservation);
-    return reservation;
+    const lane = this.#state === "running" ? this.#lanes.open(laneName) : undefined;
+    return lane && this.#staging.reserve(lane, bytes);
   }
 
   stage(message: OutgoingMessage, reservation?: Reservation): Staged {
-    const lane = this.#laneOf(message);
-    const packet = this.#encode(lane, message);
-    const reserved =
-      reservation !== undefined &&
-      this.#reservations.has(reservation) &&
-      reservation.lane === lane.name &&
-      reservation.bytes >= packet.length;
-    if (!reserved) this.#makeRoom(lane, packet.length, message.key);
-    reservation?.release();
-    const entry = this.#newEntry(lane, message, packet, undefined);
-    entry.place = "writing";
-    lane.messages++;
-    lane.bytes += packet.length;
-    const write = this.#records.write([entry], this.epoch);
-    let open = true;
-    const once = (action: () => void) => () => {
-      assert(open, "a staged message is committed or abandoned once");
-      open = false;
-      action();
-    };
-    return {
-      id: messageId(entry.epoch, entry.seq),
-      writes: [write],
-      committed: once(() => {
-        lane.section++;
-        entry.place = "stored";
-        this.#committer.countPersisted(1);
-        this.#supersede(entry);
-        this.#replace(entry);
-        lane.append(entry);
-        lane.spill(TAIL_BYTES);
-        this.#readable.notify();
-      }),
-      abandoned: once(() => {
-        entry.place = "gone";
-        lane.messages--;
-        lane.bytes -= packet.length;
-      }),
-    };
+    const lane = this.#lanes.of(message);
+    return this.#staging.stage(lane, message, this.#encode(lane, message), reservation);
   }
 
   async take(limit: TakeLimit, signal: AbortSignal): Promise<TakenBatch> {
@@ -295,9 +264,12 @@ export class DurableOutbox implements Outbox, Component {
         await this.#readable.wait(signal);
         continue;
       }
-      const { taken, load, retryMs } = this.#collect(limit);
+      const { taken, load, retryMs } = collect(this.#lanes.shares, limit, this.#now(), {
+        quarantine: this.quarantine,
+        expire: (entry) => this.#eviction.drop(entry, "ttl"),
+      });
       if (taken.length > 0) return this.#hand(taken);
-      if (load) await this.#load(load);
+      if (load) await this.#backlog.load(load);
       else await this.#waitForMore(Math.min(retryMs, this.#msToQuarantine(limit)), signal);
     }
   }
@@ -343,31 +315,26 @@ export class DurableOutbox implements Outbox, Component {
    * a commit and a compaction.
    */
   makeRoom(bytes: number, reason: "quota"): number {
-    let freed = 0;
-    for (const lane of [...this.#byPriority].reverse()) {
-      if (lane.options.whenFull !== "drop-oldest") continue;
-      const before = lane.bytes;
-      while (freed + before - lane.bytes < bytes && this.#dropOldest(lane, reason)) {}
-      freed += before - lane.bytes;
-    }
-    return freed;
+    return this.#eviction.free(this.#lanes.byPriority, bytes, reason);
   }
 
   /** What `makeRoom` could give at most. */
   get droppableBytes(): number {
-    const dropping = this.#byPriority.filter(({ options }) => options.whenFull === "drop-oldest");
+    const dropping = this.#lanes.byPriority.filter(
+      ({ options }) => options.whenFull === "drop-oldest",
+    );
     return dropping.reduce((sum, { bytes }) => sum + bytes, 0);
   }
 
   /** Keys of the table `outbox` that hold nothing any more. */
   drainedRanges(): readonly DrainedRange[] {
-    return drainedRanges(this.#lanes.values(), this.#inFlight.records());
+    return drainedRanges(this.#lanes.byPriority, this.#inFlight.records());
   }
 
   /** What is to be done every few seconds: lets go of what lived too long, reports gaps. */
   async tidy(): Promise<void> {
     if (this.#state !== "running") return;
-    for (const lane of this.#byPriority) await this.#sweep(lane);
+    for (const lane of this.#lanes.byPriority) await this.#eviction.sweep(lane);
     await this.#gaps?.report(this.#onlineSinceMs);
   }
 
@@ -377,19 +344,8 @@ export class DurableOutbox implements Outbox, Component {
   }
 
   stats(): OutboxStats {
-    const now = this.#now();
-    const lanes: Record<string, OutboxStats["lanes"][string]> = {};
-    for (const lane of this.#byPriority) {
-      const { messages, bytes } = lane;
-      const { oldest } = lane;
-      const oldestAgeMs = oldest && messages > 0 ? provenAgeMs(oldest, now) : 0;
-      lanes[lane.name] = {
-        ...{ messages, bytes, oldestAgeMs, dropped: { ...lane.dropped } },
-        ...(lane.latest && { replaced: lane.replaced }),
-      };
-    }
     return {
-      lanes,
+      lanes: this.#lanes.stats(this.#now()),
       inFlight: this.#inFlight.size,
       quarantined: this.quarantine.messages,
       persisted: this.#committer.persisted,
@@ -407,7 +363,7 @@ export class DurableOutbox implements Outbox, Component {
   }
 
   #rememberedIds(): ProducerNote[] {
-    return this.#byPriority.flatMap((lane) => lane.producerNotes);
+    return this.#lanes.byPriority.flatMap((lane) => lane.producerNotes);
   }
 
   /** It leaves the store: its producer's id, which its record had, is noted elsewhere. */
@@ -419,104 +375,12 @@ export class DurableOutbox implements Outbox, Component {
     if (this.#state !== "running") throw new HoldfastError("stopped", "The outbox is stopped.");
   }
 
-  #addLane(name: string, options: LaneOptions): Lane {
-    const lane = new Lane(name, options);
-    this.#lanes.set(name, lane);
-    this.#byPriority = [...this.#lanes.values()].sort(
-      (a, b) => a.options.priority - b.options.priority,
-    );
-    const groups = Map.groupBy(this.#byPriority, ({ options: { priority } }) => priority);
-    this.#shares = [...groups.values()].map(
-      (lanes) => new FairShare(lanes.map((item) => ({ item, weight: item.options.share ?? 1 }))),
-    );
-    return lane;
-  }
-
-  #laneOf(message: OutgoingMessage): Lane {
-    const lane = this.#lanes.get(message.lane);
-    if (lane && Object.hasOwn(this.#options.lanes, message.lane)) return lane;
-    const known = Object.keys(this.#options.lanes).join(", ");
-    throw new HoldfastError(
-      "lane_unknown",
-      `There is no lane "${message.lane}"; there are ${known}.`,
-    );
-  }
-
   /** The packet of the next message. */
   #encode(lane: Lane, message: OutgoingMessage): Uint8Array {
-    this.#options.checkTopic(message.topic);
-    const payload = this.#envelope(lane, message);
-    if (payload.length > limits.payloadBytes) {
-      const text = `The payload has ${payload.length} bytes; the service takes ${limits.payloadBytes}.`;
-      throw new HoldfastError("payload_too_large", text, { details: { bytes: payload.length } });
-    }
-    for (const text of [message.key ?? "", message.producerId ?? ""]) {
-      if (Buffer.byteLength(text) > 255) {
-        throw new HoldfastError("message_invalid", "A key or producer id has at most 255 bytes.");
-      }
-    }
-    return encodePublish(message.topic, payload).bytes;
-  }
-
-  #envelope({ name, options }: Lane, { topic, payload }: OutgoingMessage): Uint8Array {
-    if (options.payload !== "cloudevents") return payload;
-    return encodeCloudEvent({
-      id: messageId(this.epoch, this.#lastSeq + 1),
-      source: cloudEventSource(this.#options.clientId ?? ""),
-      type: `holdfast.${name}`,
-      subject: topic,
-      timeMs: this.#clock.trusted() ? this.#clock.wallMs() : undefined,
-      payload,
-    });
-  }
-
-  #makeRoom(lane: Lane, bytes: number, key = ""): void {
-    // What could not fit in an empty lane must not empty it.
-    const drops = lane.options.whenFull === "drop-oldest" && lane.couldHold(1, bytes);
-    const hasRoom = (): boolean => {
-      const old = lane.latest?.current(key);
-      return old ? lane.hasRoomFor(0, bytes - old.bytes) : lane.hasRoomFor(1, bytes);
-    };
-    while (!hasRoom()) {
-      if (drops && this.#dropOldest(lane, "full")) continue;
-      if (!drops && this.#expireForRoom(lane, hasRoom)) return;
-      const text = `The lane ${lane.name} is full: ${lane.messages} messages, ${lane.bytes} bytes.`;
-      throw new HoldfastError("lane_full", text, { details: { lane: lane.name } });
-    }
-  }
-
-  /** False when nothing may be dropped: all the rest is in flight, promised or not yet accepted. */
-  #dropOldest(lane: Lane, reason: LossReason): boolean {
-    if (lane.mustLoad) {
-      const record = lane.shiftStored();
-      if (record) {
-        this.#droppedUnread(this.#records.dropUnheld(record), reason);
-        return true;
-      }
-    }
-    const entry = lane.mustLoad ? lane.shiftTail() : lane.peek();
-    if (entry?.place !== "stored") return false;
-    if (!lane.mustLoad) lane.shift();
-    if (this.quarantine.owns(entry)) this.quarantine.retract(entry);
-    else this.#drop(entry, reason);
-    return true;
-  }
-
-  #drop(entry: Entry, reason: LossReason): void {
-    const { lane, packet, epoch, seq, acceptedAt } = entry;
-    lane.countDropped(reason, 1);
-    const end = { id: messageId(epoch, seq), at: Math.round(acceptedAt.wallMs) };
-    const loss = { messages: 1, bytes: packet.length, from: end, to: end, exact: true };
-    this.countLoss({ lane: lane.name, reason, ...loss });
-    this.#noteProducer(entry);
-    this.#letGo(entry, reason);
-  }
-
-  #droppedUnread({ record, mask, loss }: Dropped, reason: LossReason): void {
-    if (loss.messages === 0) return;
-    record.lane.countDropped(reason, loss.messages);
-    this.countLoss({ lane: record.lane.name, reason, ...loss });
-    this.#committer.noteLetGo(record, { why: reason, mask });
+    const { checkTopic, clientId = "" } = this.#options;
+    const id = messageId(this.epoch, this.#lastSeq + 1);
+    const timeMs = this.#clock.trusted() ? this.#clock.wallMs() : undefined;
+    return encodeMessage(lane, message, { id, clientId, timeMs, checkTopic });
   }
 
   #newEntry(
@@ -560,154 +424,9 @@ export class DurableOutbox implements Outbox, Component {
     };
   }
 
-  /**
-   * Untaken messages from memory in order of priority, by share among lanes of one; stops where a
-   * lane has to be read first. A lane that the disk does not give now is passed over; `retryMs` says
-   * when it is tried again.
-   */
-  #collect(limit: { messages: number; bytes: number }): {
-    taken: Taken[];
-    load?: Lane;
-    retryMs: number;
-  } {
-    const taken: Taken[] = [];
-    let messages = 0;
-    let bytes = 0;
-    let retryMs = Number.POSITIVE_INFINITY;
-    const now = this.#now();
-    const headBytes = (lane: Lane): number | undefined => {
-      if (!lane.mustLoad) {
-        const run = this.quarantine.isCalm ? lane.headRun : undefined;
-        if (run) return packetBytes(run, run.next);
-        const entry = lane.peek();
-        const waits = this.quarantine.isFull && entry !== undefined && this.quarantine.wants(entry);
-        return waits ? undefined : entry?.packet.length;
-      }
-      const waitMs = lane.unreadableUntilMs - now.monotonicMs;
-      if (waitMs <= 0) return 0; // To be read when it is its turn.
-      retryMs = Math.min(retryMs, waitMs);
-      return undefined;
-    };
-    for (const share of this.#shares) {
-      while (messages < limit.messages) {
-        const lane = share.pick(headBytes);
-        if (!lane) break;
-        if (lane.mustLoad) return { taken, load: lane, retryMs };
-        const run = this.quarantine.isCalm ? lane.headRun : undefined;
-        if (run && !isRunOver(run, now)) {
-          const room = limit.bytes - bytes;
-          if (messages > 0 && packetBytes(run, run.next) > room) return { taken, retryMs };
-          const slice = takeSlice(run, {
-            messages: limit.messages - messages,
-            bytes: Math.min(room, share.allowance),
-          });
-          if (run.next === run.record.count) lane.runs.shift();
-          share.charge(slice.bytes);
-          messages += slice.count;
-          bytes += slice.bytes;
-          taken.push(slice);
-          continue;
-        }
-        const entry = lane.peek() as Entry;
-        if (this.quarantine.wants(entry)) {
-          lane.shift();
-          this.quarantine.divert(entry);
-          continue;
-        }
-        const full = messages > 0 && bytes + entry.packet.length > limit.bytes;
-        if (full) return { taken, retryMs };
-        lane.shift();
-        if (this.#expired(entry, now)) continue;
-        share.charge(entry.packet.length);
-        bytes += entry.packet.length;
-        messages++;
-        taken.push(entry);
-      }
-    }
-    return { taken, retryMs };
-  }
-
-  #expired(entry: Entry, now: RecordTime): boolean {
-    if (!isOver(entry, now)) return false;
-    this.#drop(entry, "ttl");
-    return true;
-  }
-
-  /**
-   * Lets go of what lived too long at the head of a lane, so that it goes also while nothing is
-   * sent. On disk the lane's lifetime decides what is looked at: messages with a shorter one of
-   * their own go when they are at the head in memory, or when they are taken.
-   */
-  async #sweep(lane: Lane, mostReads = SWEEP_READS): Promise<void> {
-    for (let reads = 0; this.#state === "running"; ) {
-      const now = this.#now();
-      if (lane.mustLoad) {
-        const oldest = lane.stored.peek();
-        const ageMs = oldest ? provenAgeMs(oldest.time, now) : 0;
-        const over = lane.options.ttlMs > 0 && ageMs > lane.options.ttlMs;
-        if (!over || lane.unreadableUntilMs > now.monotonicMs || ++reads > mostReads) return;
-        await this.#load(lane);
-      } else {
-        const run = lane.headRun;
-        if (run && !isRunOver(run, now)) return;
-        const entry = lane.peek();
-        if (!entry || !isOver(entry, now)) return;
-        lane.shift();
-        this.#drop(entry, "ttl");
-      }
-    }
-  }
-
-  /**
-   * A full lane that lets nothing go: what lived too long at its head makes room. What is on disk has
-   * to be read first, so that who comes next finds the room.
-   */
-  #expireForRoom(lane: Lane, hasRoom: () => boolean): boolean {
-    const now = this.#now();
-    for (let entry = lane.peek(); entry && isOver(entry, now); entry = lane.peek()) {
-      lane.shift();
-      this.#drop(entry, "ttl");
-      if (hasRoom()) return true;
-    }
-    if (lane.mustLoad && !this.#sweeping.has(lane)) {
-      this.#sweeping.add(lane);
-      this.#sweep(lane, Number.POSITIVE_INFINITY)
-        .catch((error: unknown) => {
-          this.#log.error("lane not swept", { lane: lane.name, error: describeError(error) });
-        })
-        .finally(() => this.#sweeping.delete(lane));
-    }
-    return false;
-  }
-
   #hand(taken: readonly Taken[]): Batch {
     this.#inFlight.add(taken, this.#clock.monotonicMs());
     return toBatch(taken);
-  }
-
-  #load(lane: Lane): Promise<void> {
-    lane.loading ??= this.#read(lane).finally(() => {
-      lane.loading = undefined;
-    });
-    return lane.loading;
-  }
-
-  async #read(lane: Lane): Promise<void> {
-    try {
-      const { entries, runs, damaged } = await this.#records.read(lane);
-      for (const run of runs) lane.runs.push(run);
-      for (const entry of entries) {
-        lane.loaded.push(entry);
-        lane.latest?.loaded(entry);
-      }
-      for (const dropped of damaged) this.#droppedUnread(dropped, "damage");
-      lane.unreadableUntilMs = 0;
-    } catch (error) {
-      if (lane.unreadableUntilMs === 0) {
-        this.#log.warn("backlog not readable", { lane: lane.name, error: describeError(error) });
-      }
-      lane.unreadableUntilMs = this.#clock.monotonicMs() + READ_RETRY_MS;
-    }
   }
 
   /** Until there is something new, or a lane that could not be read is to be tried again. */
@@ -737,55 +456,6 @@ export class DurableOutbox implements Outbox, Component {
     this.countLoss({ lane, reason, ...loss });
   }
 
-  /**
-   * The message becomes the newest of its key, where the lane keeps only that. One that is nowhere
-   * but in memory gives way at once; one that is on disk, or on its way there, when this one is safe,
-   * because a put that is refused must not cost the message before it. Both count until then.
-   */
-  #supersede(entry: Entry): void {
-    const { lane, key } = entry;
-    if (!lane.latest || key === "") return;
-    const old = lane.latest.current(key);
-    lane.latest.set(key, placeOf(entry), lane.messages);
-    const before = old?.entry;
-    const isNew = entry.place === "fresh";
-    if (before?.place !== "fresh") {
-      entry.replaces = old;
-      entry.held = isNew && old !== undefined;
-      return;
-    }
-    entry.replaces = before.replaces;
-    entry.held = isNew && before.held === true;
-    entry.alsoWaiting = before.alsoWaiting ?? [];
-    if (before.waiting) entry.alsoWaiting.push(before.waiting);
-    before.waiting = undefined;
-    before.alsoWaiting = undefined;
-    this.#committer.forget(before);
-    this.#letGo(before, "replaced");
-    lane.replaced++;
-    lane.sweepReplaced();
-    if (!isNew) answer(entry, "disk");
-  }
-
-  /** It is safe: what it took the place of goes, unless that is in flight by now. */
-  #replace(entry: Entry): void {
-    if (!entry.replaces) return;
-    const { lane } = entry;
-    const old = replacedBy(entry);
-    entry.replaces = undefined;
-    if (!old) return;
-    lane.replaced++;
-    if (old.entry) {
-      answer(old.entry, "disk");
-      if (old.entry.place === "fresh") this.#committer.forget(old.entry);
-      this.#letGo(old.entry, "replaced");
-    } else if (old.record) {
-      this.#records.dropOne(old.record, old.index, old.bytes);
-      this.#committer.noteLetGo(old.record, { why: "replaced", mask: 1 << old.index });
-    }
-    lane.sweepReplaced();
-  }
-
   #release(entry: Entry): void {
     if (entry.held !== true) return;
     entry.held = false;
@@ -802,7 +472,7 @@ export class DurableOutbox implements Outbox, Component {
 
   #settled(entry: Entry): void {
     answer(entry, "broker");
-    this.#replace(entry);
+    this.#succession.replace(entry);
     this.#noteProducer(entry);
     if (entry.place === "fresh") {
       this.#elided++;
@@ -832,6 +502,19 @@ export class DurableOutbox implements Outbox, Component {
     else this.#committer.noteGone(record);
   }
 
+  /** The commit that it was staged for is on disk: it takes its place in its stream now. */
+  #staged(entry: Entry): void {
+    const { lane } = entry;
+    lane.section++;
+    entry.place = "stored";
+    this.#committer.countPersisted(1);
+    this.#succession.supersede(entry);
+    this.#succession.replace(entry);
+    lane.append(entry);
+    lane.spill(TAIL_BYTES);
+    this.#readable.notify();
+  }
+
   /** The disk has it. */
   #stored(entry: Entry): void {
     if (entry.place === "gone") {
@@ -844,7 +527,7 @@ export class DurableOutbox implements Outbox, Component {
     }
     entry.place = "stored";
     answer(entry, "disk");
-    this.#replace(entry);
+    this.#succession.replace(entry);
     this.#release(entry);
     entry.lane.spill(TAIL_BYTES);
   }
@@ -866,15 +549,3 @@ export class DurableOutbox implements Outbox, Component {
     return "refused";
   }
 }
-
-/**
- * For records of a lane that the configuration no longer names: they are still ours to deliver, but
- * it takes no new ones.
- */
-const ORPHAN_LANE: LaneOptions = {
-  priority: 5,
-  maxMessages: Number.MAX_SAFE_INTEGER,
-  maxBytes: Number.MAX_SAFE_INTEGER,
-  ttlMs: 0,
-  whenFull: "drop-oldest",
-};

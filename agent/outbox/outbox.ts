@@ -13,9 +13,10 @@
  * the delay is 0.
  *
  * In memory a lane is three queues, read in this order: `loaded` (read back from disk, next to be
- * sent), `stored` (records on disk, 32 messages for one small object), `tail` (accepted or being
- * accepted, not yet let go from memory). The tail is spilled into `stored` when it grows and all of
- * its head is on disk, so memory does not grow with the backlog.
+ * sent), `stored` (records on disk, of up to 32 messages, 28 bytes for each record: stored-queue.ts),
+ * `tail` (accepted or being accepted, not yet let go from memory). The tail is spilled into `stored`
+ * when it grows and all of its head is on disk, so memory hardly grows with the backlog. Of what is gone
+ * the ledger keeps runs, so it does not grow with time either.
  *
  * On disk: table `outbox`, key `<lane>/<record number>`, and table `ledger`, which says for every
  * record number whether the record is gone. A deletion and its ledger entry are one batch, hence a
@@ -39,7 +40,8 @@
  * volatile log until then, and reported once (gap-reporter.ts). A disk that does not take writes:
  * while the link is up, puts succeed by acknowledgement alone; while it is down they are refused with
  * `store_not_writable`; sending goes on.
- * Restarted: the records are listed from the ledger's head on; what was sent and not yet noted as
+ * Restarted: the records are listed from the ledger's head on, in the lanes where one can be
+ * (listing.ts); what was sent and not yet noted as
  * settled goes out again with its id and bytes; producers' ids are known again from them, and after a kill from
  * their own volatile log (producer-notes.ts). Corrupt:
  * a record with a broken seal, and a number that is missing (listing.ts), is let go for `damage`.
