@@ -7,15 +7,16 @@
  *
  * A, B, D: 100,000 messages accepted offline by 2,048 callers, then drained over one connection, in
  * the third outage of the process, and for comparison in the first one after its start. C:
- * 1,000 messages a second online. F, G: 1,000,000 queued, with the V8 flags that ship. E is counted
- * by tests (test/integration/outbox, test/simulation, test/system), not here. H: the local service
- * beside others, 2,000 devices connected: memory of a connection, P2P at 1,000 a second and as fast
- * as it goes.
+ * 1,000 messages a second online. E: kill -9 and simulated power cut, 20 seeds each, counted. F, G:
+ * 1,000,000 queued, with the V8 flags that ship. H: the local service beside others, 2,000 devices
+ * connected: memory of a connection, P2P at 1,000 a second and as fast as it goes.
  */
 import { execFileSync } from "node:child_process";
 import { writeFileSync } from "node:fs";
 import { availableParallelism, cpus, loadavg, tmpdir } from "node:os";
 import { parseArgs } from "node:util";
+import { rowsOfE } from "../support/row-e/run.ts";
+import { tableOf } from "../support/row-e/table.ts";
 import {
   type Contender,
   mosquitto,
@@ -42,7 +43,7 @@ import { type Row, renderRows, renderTable, row } from "./table.ts";
 
 const { values: flags } = parseArgs({
   options: {
-    only: { type: "string", default: "A,B,C,D,F,G,H" },
+    only: { type: "string", default: "A,B,C,D,E,F,G,H" },
     rounds: { type: "string", default: "5" },
     json: { type: "string" },
     dir: { type: "string", default: tmpdir() },
@@ -60,6 +61,7 @@ const bench = { dir: flags.dir, window: Number(flags.window) };
 const CALLERS = 2_048;
 const SLOW_SYNC_MS = 10;
 const STEADY_S = 10;
+const FAULT_SEEDS = 20;
 
 const wanted = (...names: string[]): boolean => names.some((name) => only.has(name));
 const say = (text: string): void => void process.stdout.write(`${text}\n`);
@@ -70,6 +72,7 @@ describeMachine();
 if (wanted("A", "B", "D")) await offlineJobs();
 if (wanted("A")) await slowSyncJob();
 if (wanted("C")) await steadyJob();
+if (wanted("E")) await faultsJob();
 if (wanted("F", "G")) await millionJob();
 if (wanted("H")) await serviceJob();
 say(`\n${renderRows(rows)}`);
@@ -146,6 +149,12 @@ async function offlineJobs(): Promise<void> {
       rows.push(row(`D: flash bytes over payload${column}`, ratio, "at most", bound));
     }
   }
+}
+
+async function faultsJob(): Promise<void> {
+  const faults = await rowsOfE(FAULT_SEEDS);
+  results["faults"] = faults;
+  say(`\n${tableOf(faults)}`);
 }
 
 function offlineFigures(lives: readonly OfflineLife[]): string[] {

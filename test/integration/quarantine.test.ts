@@ -140,6 +140,11 @@ test.each([
   await waitFor(() => tally.seen.size === 10_000 && device.outbox.stats().quarantined === 10_000, {
     what: "the good ones at the other end and the others in quarantine",
   });
+  process.stdout.write(
+    `10,000 to a forbidden topic among 10,000 good ones: ${device.connections()} connections, ` +
+      `${tally.seen.size} good ones delivered, ${tally.outOfOrder} out of order, ` +
+      `${device.outbox.stats().quarantined} in quarantine\n`,
+  );
   expect(device.connections()).toBeLessThanOrEqual(10);
   expect([...tally.seen]).toEqual(good); // All of them, in the order of their puts.
   expect(tally.outOfOrder).toBe(0);
