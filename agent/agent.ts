@@ -25,6 +25,7 @@ import { Schedule } from "./schedule/schedule.ts";
 import { ClockTruster, readBootId } from "./service/service.ts";
 import { DatabaseStore, FileVolatileLog, type KeyValueOpener, openLevel } from "./store/store.ts";
 import { AccessPrint } from "./wiring/access-print.ts";
+import { KnownSession } from "./wiring/known-session.ts";
 import * as options from "./wiring/options.ts";
 import { controlPorts, healthSources, type Parts } from "./wiring/ports.ts";
 import { QuarantineWatch } from "./wiring/quarantine-watch.ts";
@@ -36,6 +37,8 @@ import { WATCH_EVERY_MS, Watch } from "./wiring/watch.ts";
 export interface AgentOptions {
   readonly loaded: LoadedConfig;
   readonly version: string;
+  /** A clean_session that differs from the last good connection's is meant. */
+  readonly acceptSessionChange?: boolean;
 }
 
 export interface AgentDeps {
@@ -57,11 +60,13 @@ export class Agent implements Component {
   /** What is in force: the keys that a reload took over, and the others as they were. */
   #config: Config;
   readonly #runLog: RunLog;
+  readonly #known: KnownSession;
   readonly #log: Log;
   readonly #life = new AbortController();
   /** Resolves when the store, which could not be opened at the start, can be opened now. */
   readonly again: Promise<void>;
   #consuming: Promise<void> | undefined;
+  #noting: Promise<void> | undefined;
   #state: "new" | "running" | "stopped" = "new";
 
   constructor(parts: Parts, components: readonly Component[], log: Log) {
@@ -71,6 +76,7 @@ export class Agent implements Component {
     this.#components = components;
     this.#log = log;
     this.#runLog = new RunLog(parts.store, parts.bootId);
+    this.#known = new KnownSession(parts.config, { store: parts.store, log });
   }
 
   async start(signal: AbortSignal): Promise<void> {
@@ -80,11 +86,17 @@ export class Agent implements Component {
     for (const component of this.#components) {
       await component.start(AbortSignal.any([signal, this.#life.signal]));
       this.#started.push(component);
-      if (component === store) started.past = await this.#noteBeginning();
+      if (component === store) {
+        started.past = await this.#noteBeginning();
+        await this.#known.check(this.#parts.acceptsSessionChange);
+      }
       if (component === outbox) await this.#reconsider();
       if (component === session) {
         this.#consuming = commands.consume(session, this.#life.signal);
-        session.onChange(() => health.wake(session.state === "online" ? "connect" : "state"));
+        session.onChange(() => {
+          if (session.state === "online") this.#noting = this.#known.note();
+          health.wake(session.state === "online" ? "connect" : "state");
+        });
       }
     }
     this.#log.info("ready", { clientId: this.#parts.config.device.client_id });
@@ -94,6 +106,7 @@ export class Agent implements Component {
     if (this.#state !== "running") return;
     this.#state = "stopped";
     this.#log.info("stopping");
+    await this.#noting;
     const { store } = this.#parts;
     let clean = true;
     for (const component of this.#started.reverse()) {
@@ -151,7 +164,7 @@ export class Agent implements Component {
 
 /** Throws `config_invalid` for what this release cannot do; starts nothing. */
 export async function createAgent(
-  { loaded, version }: AgentOptions,
+  { loaded, version, acceptSessionChange = false }: AgentOptions,
   deps: AgentDeps,
 ): Promise<Agent> {
   const { config, warnings } = loaded;
@@ -247,6 +260,7 @@ export async function createAgent(
     past: { restarts: 0, lastExit: null },
   };
   const parts: Parts = {
+    acceptsSessionChange: acceptSessionChange,
     ...{ config, version, bootId, clock, truster, started, recoverable: recoverable.promise },
     ...{ store, outbox, alarms, schedule, host, commands, session, forwarder, health },
   };

@@ -35,6 +35,8 @@ export interface Parts {
   readonly host: Host;
   readonly commands: Commands;
   readonly session: Session;
+  /** As given at the start. */
+  readonly acceptsSessionChange: boolean;
   readonly forwarder: Forwarder;
   readonly health: Health;
   /** Known from the start on. */
