@@ -39,7 +39,14 @@ export const sampleStatus: StatusReport = {
     persisted: 7,
     elided: 90,
   },
-  store: { state: "open", bytes: 1_000_000, quotaBytes: 335_544_320, salvages: 0, aside: null, trouble: null },
+  store: {
+    state: "open",
+    bytes: 1_000_000,
+    quotaBytes: 335_544_320,
+    salvages: 0,
+    aside: null,
+    trouble: null,
+  },
   commands: { queued: 0, running: 1, finished: 5, rejected: 2 },
   plugins: [
     { name: "system", version: "1.0.0", isolation: "inline", state: "running", restarts: 0 },
