@@ -1,4 +1,4 @@
-import { mkdir, open, readFile, rm, stat, writeFile } from "node:fs/promises";
+import { mkdir, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { assert } from "../core/assert.ts";
 import type { Component } from "../core/component.ts";
@@ -6,23 +6,29 @@ import { describeError, HoldfastError, isHoldfastError } from "../core/errors.ts
 import type { Logger } from "../core/log.ts";
 import type { Random } from "../core/random.ts";
 import { AnchorKeeper } from "./anchor-keeper.ts";
-import { Ballast } from "./ballast.ts";
+import { formBatch, lastNumberNow, type Waiting } from "./batch.ts";
 import { LAST_NUMBER_KEY, type MissingCounter } from "./damage.ts";
 import { Doubt } from "./doubt.ts";
 import { dataFiles, inventory, removeStrays } from "./folders.ts";
 import { Formats } from "./formats.ts";
 import { type KeyValue, type KeyValueOpener, repairLevel } from "./level.ts";
 import { type Marker, readMarker, writeMarker } from "./marker.ts";
-import { holdsData, isLocked, Opening, type Salvage } from "./opening.ts";
+import { holdsData, Opening, type Salvage } from "./opening.ts";
 import type { Codec, CommitOptions, Store, Table, Write } from "./port.ts";
-import { type FreeSpace, type Room, Space, type SpaceOptions } from "./space.ts";
+import { probeDisk } from "./probe.ts";
+import { RoomKeeper } from "./room-keeper.ts";
+import type { FreeSpace, Room, SpaceOptions } from "./space.ts";
 import { systemCode } from "./state-files.ts";
+import {
+  asNotWritable,
+  asOpening,
+  isLasting,
+  newerFormat,
+  noRoom,
+  notWritable,
+} from "./store-errors.ts";
 import { makeTable } from "./table.ts";
 
-/** One batch of LevelDB holds at most this; more waits for the next. */
-const BATCH_BYTES = 4 * 1024 * 1024;
-/** What opening the database may have to write: a manifest and the start of a log. */
-const PROBE_BYTES = 256 * 1024;
 /** A fault that strikes once must not make a start a degraded one. */
 const OPEN_ATTEMPTS = 3;
 
@@ -62,18 +68,6 @@ export interface DatabaseStoreDeps {
  */
 export type StoreState = "new" | "open" | "failed" | "absent" | "read-only" | "closed";
 
-interface Waiting {
-  readonly writes: readonly Write[];
-  readonly sync: boolean;
-  readonly resolve: () => void;
-  readonly reject: (error: HoldfastError) => void;
-}
-
-interface Operation {
-  readonly key: string;
-  readonly value: Uint8Array | undefined;
-}
-
 /** The store of `store.ts` over a database that `openDatabase` opens. */
 export class DatabaseStore implements Store, Component {
   readonly name = "store";
@@ -86,9 +80,7 @@ export class DatabaseStore implements Store, Component {
   readonly #formats: Formats;
   readonly #opening: Opening;
   readonly #anchor: AnchorKeeper;
-  readonly #ballast: Ballast;
-  readonly #space: Space | undefined;
-  readonly #onCrowded: () => void;
+  readonly #room: RoomKeeper;
   #marker: Marker | undefined;
   #database: KeyValue | undefined;
   #state: StoreState = "new";
@@ -103,16 +95,14 @@ export class DatabaseStore implements Store, Component {
   #bytesWritten = 0;
   #waiting: Waiting[] = [];
   #committing: Promise<void> | undefined;
-  #looking: Promise<Room | undefined> | undefined;
-  #lookAgain: Promise<Room | undefined> | undefined;
 
   constructor(options: DatabaseStoreOptions, deps: DatabaseStoreDeps) {
-    const { dir, space } = options;
+    const { dir, space, ballastBytes = 0 } = options;
     this.#dir = dir;
     this.#options = options;
     this.#openDatabase = deps.openDatabase;
     this.#random = deps.random;
-    const probe = deps.probe ?? ((at) => probeDisk(at, deps.random.bytes(PROBE_BYTES)));
+    const probe = deps.probe ?? ((at) => probeDisk(at, deps.random));
     this.#probe = () => probe(dir);
     this.#log = deps.log.child("store");
     this.#formats = deps.formats ?? new Formats();
@@ -126,9 +116,14 @@ export class DatabaseStore implements Store, Component {
       log: this.#log,
     });
     this.#anchor = new AnchorKeeper(join(dir, "anchor"), this.#log);
-    this.#ballast = new Ballast(join(dir, "ballast"), options.ballastBytes ?? 0, deps.random);
-    this.#onCrowded = deps.onCrowded ?? (() => undefined);
-    this.#space = space && new Space(dir, space, deps.freeSpace);
+    this.#room = new RoomKeeper(
+      { dir, space, ballastBytes },
+      {
+        ...{ random: deps.random, log: this.#log, freeSpace: deps.freeSpace },
+        onCrowded: deps.onCrowded ?? (() => undefined),
+        isWatched: () => this.#state === "open" || this.#state === "failed",
+      },
+    );
   }
 
   /** Random, for the life of the database; empty before `start`. */
@@ -155,7 +150,7 @@ export class DatabaseStore implements Store, Component {
     return this.#state === "open" ? undefined : this.#fault;
   }
 
-  /** A stop that was clean told it, and no other process wrote since. */
+  /** A stop that was clean told it, and no other process wrote since; or the database is new. */
   get lastNumberProven(): boolean {
     return this.#lastNumberProven;
   }
@@ -172,7 +167,7 @@ export class DatabaseStore implements Store, Component {
 
   /** By the last look; undefined before the first. */
   get room(): Room | undefined {
-    return this.#space?.room;
+    return this.#room.room;
   }
 
   /** Bytes of keys and values given to the database since the start. */
@@ -191,7 +186,7 @@ export class DatabaseStore implements Store, Component {
         await this.#database?.close().catch(() => undefined);
         this.#database = undefined;
         if (!isHoldfastError(error) || isLasting(error)) throw error;
-        if (systemCode(error) === "ENOSPC") await this.#giveRoom();
+        if (systemCode(error) === "ENOSPC") await this.#room.give(() => this.removeAside());
         if (attempt < OPEN_ATTEMPTS) continue;
         if (this.#options.degraded !== true) throw error;
         this.#fault = systemCode(error);
@@ -205,8 +200,7 @@ export class DatabaseStore implements Store, Component {
   async stop(): Promise<void> {
     if (this.#state === "new" || this.#state === "closed") return;
     while (this.#committing !== undefined) await this.#committing;
-    await this.#lookAgain;
-    await this.#looking;
+    await this.#room.idle();
     if (this.#state === "failed" && this.#doubt.any) await this.#reopened();
     const wasOpen = this.#state === "open";
     if (wasOpen) await this.#writeLastNumber();
@@ -256,7 +250,7 @@ export class DatabaseStore implements Store, Component {
 
   /** From which priority on new content is refused: quota or floor of free space are reached. */
   get shortFrom(): number {
-    return this.#space?.shortFrom ?? Number.POSITIVE_INFINITY;
+    return this.#room.shortFrom;
   }
 
   /** A record with this number was found, or is known to be gone: later ones get higher numbers. */
@@ -293,32 +287,14 @@ export class DatabaseStore implements Store, Component {
 
   /** Measures what is used and free. Undefined: there is nothing to watch, or no answer. */
   look(): Promise<Room | undefined> {
-    if (this.#looking === undefined) {
-      this.#looking = this.#look().finally(() => {
-        this.#looking = undefined;
-      });
-      return this.#looking;
-    }
-    // What is under way may have asked already; whoever comes meanwhile shares the next one.
-    this.#lookAgain ??= this.#looking.then(() => {
-      this.#lookAgain = undefined;
-      return this.look();
-    });
-    return this.#lookAgain;
+    return this.#room.look();
   }
 
   /** Syncs the anchor, and makes the ballast again when there is room for it. Never throws. */
   async secure(): Promise<void> {
     if (this.#state !== "open") return;
     await this.#anchor.keep(this.id);
-    const room = this.#space?.room;
-    if (await this.#ballast.present()) return;
-    const spare = room ? room.freeBytes - (this.#options.space?.keepFreeBytes ?? 0) : 0;
-    if (!room || room.short || spare < 2 * this.#ballast.bytes) return;
-    await this.#ballast.make().then(
-      () => this.#log.info("ballast made again"),
-      (error: unknown) => this.#log.debug("no ballast", { error: describeError(error) }),
-    );
+    await this.#room.secure();
   }
 
   /** The name of the folder with the last damaged database; null: there is none. */
@@ -340,21 +316,23 @@ export class DatabaseStore implements Store, Component {
     this.#marker = marker;
     if (marker || (await holdsData(this.#dir))) await this.#openExisting();
     else {
-      this.#database = await this.#asOurs(this.#opening.create());
-      this.#lastNumberProven = true;
+      const before = await dataFiles(join(this.#dir, "db"));
+      this.#database = await asOpening(this.#dir, this.#opening.create());
+      this.#lastNumberProven = before.length === 0;
     }
     this.#lastNumber = Math.max(this.#lastNumber, await this.#readLastNumber(this.#reading()));
     await this.#settleMarker();
     await this.#settleAnchor();
     await writeFile(join(this.#dir, "holder.pid"), `${process.pid}\n`).catch(() => undefined);
     this.#state = "open";
-    if (this.#options.ballastBytes !== undefined || this.#space) await this.look();
+    if (this.#options.ballastBytes !== undefined || this.#options.space) await this.look();
     await this.secure();
   }
 
   async #openExisting(): Promise<void> {
     const anchor = await this.#anchor.read(this.id);
-    const { database, salvage, untouched } = await this.#asOurs(
+    const { database, salvage, untouched } = await asOpening(
+      this.#dir,
       this.#opening.open({
         anchored: anchor?.number ?? 0,
         inventory: anchor?.inventory,
@@ -394,30 +372,11 @@ export class DatabaseStore implements Store, Component {
     const anchored = (await this.#anchor.read(this.id))?.number ?? 0;
     if (anchored > this.#lastNumber) {
       this.#lastNumber = anchored;
-      await asNotWritable(this.#reading().batch([this.#lastNumberNow(anchored)], { sync: true }));
+      const operations = [lastNumberNow(anchored, this.#formats)];
+      await asNotWritable(this.#reading().batch(operations, { sync: true }));
     }
     this.#anchor.note(this.#lastNumber);
     await this.#anchor.keep(this.id);
-  }
-
-  async #look(): Promise<Room | undefined> {
-    if (this.#state !== "open" && this.#state !== "failed") return undefined;
-    const before = this.#space?.room?.short;
-    const spareBytes = (await this.#ballast.present()) ? this.#ballast.bytes : 0;
-    const room = await this.#space?.look(spareBytes).catch((error: unknown) => {
-      this.#log.debug("no figures of the disk", { error: describeError(error) });
-      return undefined;
-    });
-    if (room && room.short !== (before ?? false)) {
-      const { usedBytes, freeBytes } = room;
-      if (room.short) this.#log.warn("no room for more", { usedBytes, freeBytes });
-      else this.#log.info("room again", { usedBytes, freeBytes });
-    }
-    return room;
-  }
-
-  #tellCrowded(room: Room | undefined): void {
-    if (room && room.overBytes > 0) this.#onCrowded();
   }
 
   /** One batch after the other; whoever came meanwhile shares the next one. */
@@ -425,13 +384,20 @@ export class DatabaseStore implements Store, Component {
     await Promise.resolve(); // Let every caller of this turn join the first batch.
     while (this.#waiting.length > 0) {
       if (this.#state === "failed" && !(await this.#reopened())) continue;
-      const { group, operations, lastNumber, bytes } = this.#formBatch();
+      const batch = formBatch(this.#waiting, {
+        lastNumber: this.#lastNumber,
+        formats: this.#formats,
+      });
+      const { group, operations, lastNumber, lastNumberedKey, bytes } = batch;
+      if (lastNumberedKey !== undefined) {
+        this.#lastNumberedKey = { key: lastNumberedKey, lastNumber };
+      }
       const sync = group.some((one) => one.sync);
       try {
         assert(this.#database !== undefined, "an open store has a database");
         await this.#database.batch(operations, { sync });
       } catch (cause) {
-        if (systemCode(cause) === "ENOSPC") this.#fullDisk();
+        if (systemCode(cause) === "ENOSPC") this.#room.full();
         this.#doubt.add(operations);
         this.#fail(group, cause);
         continue;
@@ -441,9 +407,7 @@ export class DatabaseStore implements Store, Component {
       for (const { resolve } of group) resolve();
       if (sync) this.#anchor.note(lastNumber);
       if (this.#anchor.late) await this.#anchor.keep(this.id);
-      if (this.#space?.wrote(bytes) && this.#looking === undefined) {
-        void this.look().then((room) => this.#tellCrowded(room));
-      }
+      this.#room.wrote(bytes);
     }
     // In the same turn as the last look at the queue, or a commit in between would wait for ever.
     this.#committing = undefined;
@@ -463,42 +427,13 @@ export class DatabaseStore implements Store, Component {
     }
   }
 
-  #formBatch(): { group: Waiting[]; operations: Operation[]; lastNumber: number; bytes: number } {
-    const group: Waiting[] = [];
-    const operations: Operation[] = [];
-    let bytes = 0;
-    let lastNumber = this.#lastNumber;
-    let deletes = false;
-    while (this.#waiting.length > 0 && (group.length === 0 || bytes < BATCH_BYTES)) {
-      const waiting = this.#waiting.shift() as Waiting;
-      group.push(waiting);
-      for (const write of waiting.writes) {
-        const { key, value } = "numbered" in write ? write.numbered(++lastNumber) : write;
-        const fullKey = `${write.table}/${key}`;
-        if (value === undefined) deletes = true;
-        if ("numbered" in write) this.#lastNumberedKey = { key: fullKey, lastNumber };
-        operations.push({ key: fullKey, value: value && this.#formats.seal(fullKey, value) });
-        bytes += fullKey.length + (value?.length ?? 0);
-      }
-    }
-    // Records that are there tell their numbers themselves. One more key in every batch would make
-    // the tables of LevelDB overlap, and it would write a backlog five times instead of twice.
-    if (deletes && lastNumber > 0) operations.push(this.#lastNumberNow(lastNumber));
-    return { group, operations, lastNumber, bytes };
-  }
-
   /** For the next start; what it cannot find here it finds in the records. */
   async #writeLastNumber(): Promise<void> {
     if (this.#lastNumber === 0) return;
-    const operations = [this.#lastNumberNow(this.#lastNumber)];
+    const operations = [lastNumberNow(this.#lastNumber, this.#formats)];
     await this.#database?.batch(operations, { sync: false }).catch((error: unknown) => {
       this.#log.debug("last number not written", { error: describeError(error) });
     });
-  }
-
-  #lastNumberNow(lastNumber: number): Operation {
-    const content = Buffer.from(String(lastNumber));
-    return { key: LAST_NUMBER_KEY, value: this.#formats.seal(LAST_NUMBER_KEY, content) };
   }
 
   #fail(group: readonly Waiting[], cause: unknown): void {
@@ -520,7 +455,7 @@ export class DatabaseStore implements Store, Component {
   async #reopen(): Promise<void> {
     await this.#probe().catch(async (error: unknown) => {
       if (systemCode(error) !== "ENOSPC") throw error;
-      await this.#giveRoom();
+      await this.#room.give(() => this.removeAside());
       await this.#probe();
     });
     if (this.#database) await this.#doubt.look(this.#database);
@@ -529,7 +464,7 @@ export class DatabaseStore implements Store, Component {
     });
     this.#database = undefined;
     const open = this.#openDatabase(join(this.#dir, "db"), { createIfMissing: false });
-    this.#database = await this.#asOurs(open);
+    this.#database = await asOpening(this.#dir, open);
     await this.#doubt.settle(this.#database);
     await this.#noteDoubtful(this.#database);
     this.#state = "open";
@@ -544,23 +479,6 @@ export class DatabaseStore implements Store, Component {
     if ((await database.get(key)) !== undefined) this.#lastNumber = lastNumber;
   }
 
-  /**
-   * The next attempt must not spend the room of the ballast on ordinary content. A look says whether
-   * the disk is full indeed: a fault that was over at once must not leave everybody waiting.
-   */
-  #fullDisk(): void {
-    this.#space?.refused();
-    void this.look();
-  }
-
-  /** On a full disk: what exists for this moment goes, and nothing new is taken. */
-  async #giveRoom(): Promise<void> {
-    this.#space?.refused();
-    await this.removeAside();
-    await this.#ballast.release();
-    this.#log.warn("disk full: ballast deleted");
-  }
-
   /** 0 where it is missing or damaged: who has numbered records says so by `noteNumber`. */
   async #readLastNumber(database: KeyValue): Promise<number> {
     const last = await database.get(LAST_NUMBER_KEY);
@@ -571,26 +489,6 @@ export class DatabaseStore implements Store, Component {
       this.#reportDamage(LAST_NUMBER_KEY, error);
       return 0;
     }
-  }
-
-  /** The library's errors as ours. */
-  async #asOurs<T>(opening: Promise<T>): Promise<T> {
-    try {
-      return await opening;
-    } catch (cause) {
-      if (isLocked(cause)) throw await this.#lockedError(cause);
-      if (isHoldfastError(cause)) throw cause;
-      const message = `The database in ${this.#dir} does not open.`;
-      throw new HoldfastError("store_unreadable", message, { details: { dir: this.#dir }, cause });
-    }
-  }
-
-  async #lockedError(cause: unknown): Promise<HoldfastError> {
-    const pid = (await readFile(join(this.#dir, "holder.pid"), "utf8").catch(() => "")).trim();
-    const holder = pid === "" ? "another process" : `process ${pid}`;
-    const message = `The state folder ${this.#dir} is held by ${holder}.`;
-    const details = pid === "" ? { dir: this.#dir } : { dir: this.#dir, pid: Number(pid) };
-    return new HoldfastError("store_locked", message, { details, cause });
   }
 
   #reading(): KeyValue {
@@ -616,45 +514,3 @@ const nothing: KeyValue = {
   compact: () => Promise.resolve(),
   close: () => Promise.resolve(),
 };
-
-function notWritable(cause?: unknown): HoldfastError {
-  return new HoldfastError("store_not_writable", "The disk does not take writes now.", { cause });
-}
-
-function noRoom(): HoldfastError {
-  const message = "There is no room for more: the quota or the floor of free space is reached.";
-  return new HoldfastError("store_not_writable", message, { details: { short: true } });
-}
-
-function newerFormat(dir: string, format: number): HoldfastError {
-  const message = `The state folder ${dir} has format ${format}, which a newer release wrote.`;
-  return new HoldfastError("store_newer_format", message, { details: { format } });
-}
-
-/** No number of attempts changes these. */
-function isLasting({ code }: HoldfastError): boolean {
-  return code === "store_locked" || code === "store_newer_format";
-}
-
-async function asNotWritable<T>(work: Promise<T>): Promise<T> {
-  try {
-    return await work;
-  } catch (cause) {
-    throw notWritable(cause);
-  }
-}
-
-async function probeDisk(dir: string, content: Uint8Array): Promise<void> {
-  const path = join(dir, "probe.tmp");
-  try {
-    const file = await open(path, "w", 0o600);
-    try {
-      await file.writeFile(content);
-      await file.sync();
-    } finally {
-      await file.close();
-    }
-  } finally {
-    await rm(path, { force: true });
-  }
-}
