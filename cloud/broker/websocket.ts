@@ -70,6 +70,7 @@ function offersMqtt(request: IncomingMessage): boolean {
 
 function bytesOf(ws: WebSocket): Duplex {
   const stream = createWebSocketStream(ws);
+  ws.on("error", () => undefined); // The stream hears the first one; another would be nobody's.
   // Before the stream's own listener, which would take the text as bytes.
   ws.prependListener("message", (_, isBinary) => {
     if (!isBinary) stream.destroy(new Error("A text frame came.")); // [MQTT-6.0.0-1]

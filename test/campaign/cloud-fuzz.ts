@@ -4,7 +4,7 @@
  */
 import { SystemRandom } from "../../agent/core/system-random.ts";
 import { LocalCloud } from "../../cloud/cloud.ts";
-import { fuzz, fuzzDeps, fuzzLimits, fuzzTimings } from "../support/cloud-fuzz.ts";
+import { fuzz, fuzzDeps, fuzzLimits, fuzzTimings, overTcp } from "../support/cloud-fuzz.ts";
 import { heldMemory } from "../support/held-memory.ts";
 import { makeTempDir } from "../support/temp-dir.ts";
 
@@ -37,7 +37,11 @@ const before = sockets();
 process.stdout.write(`seed ${seed}\n`);
 let toldAt = 0;
 const report = await fuzz(
-  { port: cloud.ready?.mqtt?.port ?? 0, stats: () => cloud.stats, usedBytes: heldMemory },
+  {
+    connect: overTcp(cloud.ready?.mqtt?.port ?? 0),
+    stats: () => cloud.stats,
+    usedBytes: heldMemory,
+  },
   {
     seed,
     packets,

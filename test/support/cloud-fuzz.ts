@@ -7,7 +7,8 @@
  * disconnected and gets each of its messages, no connection, session or buffer is left, and memory
  * does not grow with the number of packets.
  */
-import { connect, type Socket } from "node:net";
+import { connect } from "node:net";
+import type { Duplex } from "node:stream";
 import { generate, type Packet, parser } from "mqtt-packet";
 import { silentLog } from "../../agent/core/log.ts";
 import { SystemClock } from "../../agent/core/system-clock.ts";
@@ -20,7 +21,8 @@ import { SeededRandom } from "./seeded-random.ts";
 import { waitFor } from "./wait-for.ts";
 
 export interface FuzzTarget {
-  readonly port: number;
+  /** A connection of whatever transport, as bytes. */
+  readonly connect: () => Duplex;
   stats(): {
     readonly connections: number;
     readonly sessions: number;
@@ -52,24 +54,25 @@ export interface FuzzReport {
 }
 
 const IDS = 20;
-const AT_ONCE = 8;
+const AT_ONCE = 16;
 /** Who is not answered for so long has sent no whole CONNECT, in milliseconds. */
 const UNANSWERED_MS = 50;
 const BYSTANDER = "GID_demo@@@bystander";
-const HOST = "127.0.0.1";
 
 export async function fuzz(target: FuzzTarget, options: FuzzOptions): Promise<FuzzReport> {
   const random = new SeededRandom(options.seed);
   warmLibrary();
   const faults: string[] = [];
-  const bystander = await Bystander.connect(target.port);
+  const bystander = await Bystander.connect(target.connect());
   let packets = 0;
   let connections = 0;
   let answers = 0;
   let firstBytes: number | undefined;
   while (packets < options.packets && faults.length < 10) {
     const streams = Array.from({ length: AT_ONCE }, () => damagedStream(random));
-    const results = await Promise.all(streams.map(({ chunks }) => attack(target.port, chunks)));
+    const results = await Promise.all(
+      streams.map(({ chunks }) => attack(target.connect(), chunks)),
+    );
     packets += streams.reduce((sum, { damaged }) => sum + damaged, 0);
     connections += AT_ONCE;
     for (const { answered, fault } of results) {
@@ -104,6 +107,11 @@ function warmLibrary(): void {
   for (let length = 0; length < 4_096; length++) {
     generate({ ...base, topic: "a", payload: Buffer.alloc(length) });
   }
+}
+
+/** Connections over TCP. */
+export function overTcp(port: number): () => Duplex {
+  return () => connect({ host: "127.0.0.1", port });
 }
 
 interface Stream {
@@ -241,11 +249,10 @@ function inChunks(bytes: Buffer, random: SeededRandom): Uint8Array[] {
 
 /** Sends all of it and cuts the connection when the service has answered what it will. */
 function attack(
-  port: number,
+  socket: Duplex,
   chunks: readonly Uint8Array[],
 ): Promise<{ readonly answered: number; readonly fault: string | undefined }> {
   return new Promise((resolve) => {
-    const socket = connect({ host: HOST, port });
     const answers = readAnswers(socket);
     socket.on("close", () => resolve({ answered: answers.count, fault: answers.fault }));
     socket.on("error", () => undefined);
@@ -258,7 +265,7 @@ function attack(
 }
 
 /** What the service says must be readable, whatever it was sent. */
-function readAnswers(socket: Socket): { count: number; fault: string | undefined } {
+function readAnswers(socket: Duplex): { count: number; fault: string | undefined } {
   const answers: { count: number; fault: string | undefined } = { count: 0, fault: undefined };
   const reader = parser({ protocolVersion: 4 });
   reader.on("packet", () => answers.count++);
@@ -297,17 +304,17 @@ function pick<T>(list: readonly T[], random: SeededRandom): T {
 /** Sends itself a message after each round of attacks and waits for it. */
 class Bystander {
   served = 0;
-  readonly #socket: Socket;
+  readonly #socket: Duplex;
   #closed = false;
   #received = "";
 
-  static async connect(port: number): Promise<Bystander> {
-    const bystander = new Bystander(connect({ host: HOST, port }));
+  static async connect(socket: Duplex): Promise<Bystander> {
+    const bystander = new Bystander(socket);
     await waitFor(() => bystander.#received === "connack", { what: "the one that behaves" });
     return bystander;
   }
 
-  private constructor(socket: Socket) {
+  private constructor(socket: Duplex) {
     this.#socket = socket;
     const reader = parser({ protocolVersion: 4 });
     reader.on("packet", (packet) => {

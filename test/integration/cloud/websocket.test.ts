@@ -11,7 +11,9 @@ import {
 } from "../../../agent/protocol/connect-signature.ts";
 import { makeAuthority, makeCertificate } from "../../support/certificates.ts";
 import { startCloud } from "../../support/cloud.ts";
+import { spawnCloud } from "../../support/cloud-process.ts";
 import { demoCredentials, RawClient } from "../../support/raw-client.ts";
+import { tempDir } from "../../support/temp-dir.ts";
 import { waitFor } from "../../support/wait-for.ts";
 
 const clientId = "GID_demo@@@browser";
@@ -190,5 +192,13 @@ describe("WebSocket", () => {
     const { closed } = await openSocket(wsPort);
     await stop();
     expect(await closed).toBe(1005);
+  });
+
+  it("is on the line that says ready, at a port of its own or a free one", async () => {
+    const service = await spawnCloud(await tempDir(), ["--ws-port", "auto"]);
+    expect(service.output()).toMatch(/^ready mqtt=\S+ ws=127\.0\.0\.1:\d+ http=\S+$/m);
+    const { socket } = await openSocket(service.ports.ws);
+    expect(socket.protocol).toBe("mqtt");
+    expect(await service.kill("SIGTERM")).toBe(0);
   });
 });
