@@ -68,7 +68,7 @@ export interface LifeParts {
   readonly log: (part: string) => Logger;
 }
 
-export const ACK_TIMEOUT_MS = 2_000;
+const ACK_TIMEOUT_MS = 2_000;
 const TIDY_MS = 1_000;
 /** Reports of gaps have a lane of their own here, so that all others can be counted. */
 const GAP_LANE: LaneOptions = {
@@ -129,7 +129,7 @@ async function tidyNowAndThen(life: Life, clock: FakeClock): Promise<void> {
   }
 }
 
-export function holdings(outbox: DurableOutbox): Record<string, Holding> {
+function holdings(outbox: DurableOutbox): Record<string, Holding> {
   const { lanes, quarantined } = outbox.stats();
   const held: Record<string, Holding> = {};
   for (const [lane, { messages, bytes }] of Object.entries(lanes)) {

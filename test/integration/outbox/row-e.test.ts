@@ -10,8 +10,11 @@ test.each([
   ["kill -9", "online", killRun, 2],
   ["power cut", "offline", powerRun, 5],
   ["power cut", "online", powerRun, 5],
-] as const)("E: %s, %s: nothing lost, nothing out of order, few again", async (...what) => {
-  const row = await rowOf(...what);
-  process.stdout.write(`${tableOf([row])}\n`);
-  expect(isKept(row)).toBe(true);
-});
+] as const)(
+  "E: %s, %s: nothing lost, nothing out of order, few again",
+  async (fault, link, run, seeds) => {
+    const row = await rowOf(fault, link, run, seeds);
+    process.stdout.write(`${tableOf([row])}\n`);
+    expect(isKept(row)).toBe(true);
+  },
+);

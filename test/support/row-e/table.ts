@@ -23,15 +23,15 @@ export interface Row {
 }
 
 /** Duplicates that one such fault may cause. */
-export function allowedDuplicates(fault: Fault): number {
+function allowedDuplicates(fault: Fault): number {
   return fault === "kill -9" ? WINDOW : WINDOW + SETTLE_EVERY;
 }
 
-export function sumOf(runs: readonly RunFigures[], key: keyof RunFigures): number {
+function sumOf(runs: readonly RunFigures[], key: keyof RunFigures): number {
   return runs.reduce((sum, run) => sum + run[key], 0);
 }
 
-export function worstOf(runs: readonly RunFigures[]): number {
+function worstOf(runs: readonly RunFigures[]): number {
   return Math.max(0, ...runs.map(({ duplicates }) => duplicates));
 }
 
