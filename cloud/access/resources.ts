@@ -1,8 +1,16 @@
 import { topicMatches } from "../../agent/protocol/topics.ts";
 
-/** Whether a resource of a token covers a topic to publish to. */
+/**
+ * Whether a resource of a token covers a topic to publish to. Asked at each publish for each
+ * resource, so what differs before the first wildcard is not taken apart.
+ */
 export function coversTopic(resource: string, topic: string): boolean {
-  return topicMatches(resource, topic);
+  const plus = resource.indexOf("+");
+  const wildAt = plus < 0 ? resource.indexOf("#") : plus;
+  if (wildAt < 0) return resource === topic;
+  // Up to the slash before the wildcard, which a topic that ends there lacks.
+  const literal = resource.slice(0, wildAt - 1);
+  return topic.startsWith(literal) && topicMatches(resource, topic);
 }
 
 /**

@@ -3,7 +3,7 @@
  *
  *     1 byte    version
  *     16 bytes  random: the id of the token
- *     n bytes   JSON, deflated where that is shorter, encrypted
+ *     n bytes   JSON, deflated where it is long and that is shorter, encrypted
  *     16 bytes  tag
  *
  * AES-256-GCM under a key of its own, made of the service's key and the id, so that no number of
@@ -28,6 +28,8 @@ const NONCE = Buffer.alloc(12);
 const CIPHER = "aes-256-gcm";
 const PLAIN = 0;
 const DEFLATED = 1;
+/** Below this, in bytes, deflating costs more time than its result is worth. */
+const DEFLATE_BYTES = 400;
 /** What a genuine content can be at most, with 100 resources of 128 characters. */
 const CONTENT_BYTES = 65_536;
 /** Longest text that is looked at; three tokens and more fit the largest payload. */
@@ -35,7 +37,7 @@ const TEXT_CHARS = 20_000;
 
 export function seal(serviceKey: Uint8Array, { id, content }: Sealed): string {
   const json = Buffer.from(JSON.stringify(content));
-  const deflated = deflateRawSync(json);
+  const deflated = json.length < DEFLATE_BYTES ? json : deflateRawSync(json);
   const isShorter = deflated.length < json.length;
   const head = Buffer.concat([Buffer.from([VERSION]), id]);
   const cipher = createCipheriv(CIPHER, keyOf(serviceKey, id), NONCE);

@@ -254,6 +254,17 @@ describe("resources", () => {
     );
   });
 
+  it("cover a topic as they would take it", () => {
+    fc.assert(
+      fc.property(filterOf, fc.constantFrom(...topics), (resource, topic) => {
+        const keeper = new FakeKeeper();
+        const principal = principalOf({ W: keeper.add("t", { resources: [resource] }) });
+        expect(publish(keeper, principal, topic) === true).toBe(topicMatches(resource, topic));
+      }),
+      { numRuns: 500 },
+    );
+  });
+
   it.each([
     ["fleet/#", "fleet", true],
     ["fleet/+", "fleet/#", false],
