@@ -392,6 +392,33 @@ describe("order (lmq-protocol 8)", () => {
     expect(bodies(await waiting)).toEqual(["a2"]);
   });
 
+  it("a confirmation while another one looks lets nothing overtake", async () => {
+    const store = new MemoryStore();
+    const before = await startMq({}, { store });
+    const client = await RawClient.connect(before.mqttPort, { clientId: "GID_quiet@@@a" });
+    await client.publishAcked("$SYS/enableOrderMsg", '{"order":"true"}');
+    for (const body of ["a1", "a2", "a3"]) await client.publishAcked("GW_ORDERED/x", body);
+    await before.stop();
+    const { mq } = await startMq({}, { store });
+    const [first] = await mq.consume("GW_ORDERED", "app", { max: 1 });
+    // Held back at the record of a3, when a2 was passed over.
+    let reads = 0;
+    let letGo: (() => void) | undefined;
+    store.afterRead = () =>
+      ++reads < 2
+        ? Promise.resolve()
+        : new Promise((resolve) => {
+            letGo = resolve;
+          });
+    const looking = mq.consume("GW_ORDERED", "app");
+    await waitFor(() => letGo !== undefined);
+    await mq.ack("GW_ORDERED", "app", [first?.id ?? ""]);
+    store.afterRead = () => Promise.resolve();
+    letGo?.();
+    expect(await looking).toEqual([]);
+    expect(bodies(await mq.consume("GW_ORDERED", "app"))).toEqual(["a2"]);
+  });
+
   it("is not kept for a sender that did not ask for it", async () => {
     const { mq } = await ordered(
       [
