@@ -16,6 +16,7 @@ import { CLIENT_ID } from "./envelope.ts";
 import { GAP_TOPIC } from "./gap-reports.ts";
 import type { LaneName, Lanes, Plan } from "./plan.ts";
 import type { Tracked } from "./promises.ts";
+import { ShareWatch } from "./share-watch.ts";
 import type { SimDisk } from "./sim-disk.ts";
 
 /** What a lane holds and what of it is in quarantine. */
@@ -47,6 +48,7 @@ export interface Life {
   readonly put: Tracked[];
   readonly acknowledged: Set<string>;
   readonly arrived: Set<string>;
+  readonly shares: ShareWatch;
   /** Of which something was in quarantine. */
   readonly parkedTopics: Set<string>;
   /** First sendings in this life, in their order. */
@@ -113,6 +115,7 @@ export async function startLife(parts: LifeParts): Promise<Life> {
     ...{ base: holdings(outbox), copies: twice, put: [] },
     ...{ counted: new Map(), countedAtStart: countsOf(outbox) },
     ...{ acknowledged: new Set(), arrived: new Set(), sent: new Map(), parkedTopics: new Set() },
+    shares: new ShareWatch(lanes),
   };
   void tidyNowAndThen(life, clock);
   return life;

@@ -306,11 +306,28 @@ export class OutboxWorld {
     }
     life.sent.set(text, { order, packetId });
     life.arrived.add(text);
+    if (!before) this.#checkShares(life, received);
     const unacked = this.#service.link?.unacked ?? [];
     const { window } = this.#plan;
     assert(unacked.length <= window, `${unacked.length} in flight, the window is ${window}`);
     const ids = new Set(unacked.map((one) => one.packetId));
     assert(ids.size === unacked.length, `packet id ${packetId} is used twice`);
+  }
+
+  #checkShares({ shares, outbox, sent, acknowledged }: Life, received: Received): void {
+    const { messages } = this.#promises;
+    const lane = messages.get(textOf(received))?.lane;
+    // What cannot be read or waits for quarantine is passed over.
+    const passes = this.#diskFailed || this.#service.everRefused.size > 0 || this.#plan.bigPayloads;
+    if (lane === undefined || passes || this.#service.hasReset) return;
+    shares.sent(lane, received.text.length, (other) => {
+      const ofLane = outbox.stats().lanes[other]?.messages ?? 0;
+      let onTheirWay = 0;
+      for (const text of sent.keys()) {
+        if (!acknowledged.has(text) && messages.get(text)?.lane === other) onTheirWay++;
+      }
+      return ofLane > onTheirWay;
+    });
   }
 
   /** I3: what is in flight is sent again. */

@@ -62,6 +62,8 @@ export interface Plan {
   readonly settleEvery: number;
   readonly persistDelayMs: number;
   readonly lanes: Lanes;
+  /** There are payloads as large as many turns of a lane. */
+  readonly bigPayloads: boolean;
   /** Each with the time that passes after it. */
   readonly steps: readonly Timed[];
 }
@@ -93,6 +95,7 @@ export function planOf(seed: number): Plan {
     settleEvery: pick(random, [2, 8, 16, 16]),
     persistDelayMs: pick(random, [0, 50, 50, 50, 200]),
     lanes: planner.lanes(),
+    bigPayloads: planner.bigPayloads,
     steps: planner.steps(),
   };
 }
@@ -100,13 +103,15 @@ export function planOf(seed: number): Plan {
 /** Each schedule leans its own way, so that rare things also come in numbers. */
 class Planner {
   readonly #random: SeededRandom;
-  readonly #bigPayloads: boolean;
+  readonly bigPayloads: boolean;
   /** The topic that the service refuses in this schedule, if it does. */
   readonly #refused: string | undefined;
   /** How likely a publish is to reset the link while the service is lively. */
   readonly #resets: number;
   readonly #shortLives: boolean;
   readonly #cloudEvents: boolean;
+  /** Events and telemetry are of one priority. */
+  readonly #equalLanes: boolean;
   /** It has a few sequences that chance alone seldom makes. */
   readonly #isScripted: boolean;
   readonly #lanes: readonly LaneName[];
@@ -114,11 +119,12 @@ class Planner {
 
   constructor(random: SeededRandom) {
     this.#random = random;
-    this.#bigPayloads = random.chance(0.1);
+    this.bigPayloads = random.chance(0.1);
     this.#shortLives = random.chance(0.3);
     this.#lanes = random.chance(0.3) ? [...LANES, "state"] : LANES;
     this.#cloudEvents = random.chance(0.2);
     this.#isScripted = random.chance(0.2);
+    this.#equalLanes = random.chance(0.15);
     this.#refused = random.chance(0.15) ? pick(random, REFUSABLE) : undefined;
     this.#resets = random.chance(0.1) ? 0.3 : 0;
     const isLively = this.#refused !== undefined || this.#resets > 0 || random.chance(0.1);
@@ -171,11 +177,10 @@ class Planner {
   /** Acknowledged while its record is written, which may fail; then others get its number. */
   #race(): Timed[] {
     const { int } = { int: (bound: number) => this.#random.int(bound) };
-    const what = pick(this.#random, ["sync", "write"] as const);
     return [
+      { step: { do: "lively", ms: 400, resets: 0 }, thenMs: 400 },
       { step: { do: "slow-sync", ms: 60 + int(60) }, thenMs: 0 },
-      { step: { do: "connect" }, thenMs: 200 },
-      ...(int(3) > 0 ? [{ step: { do: "fail-once", what } as const, thenMs: 0 }] : []),
+      ...(int(3) > 0 ? [{ step: { do: "fail-once", what: "sync" } as const, thenMs: 0 }] : []),
       { step: { do: "put", messages: this.#messages(1 + int(4)) }, thenMs: 20 + int(60) },
       { step: { do: "ack", places: [0, 0, 0, 0, 0, 0, 0, 0] }, thenMs: int(20) },
       ...(int(3) === 0 ? [{ step: this.#restart("kill"), thenMs: 0 }] : []),
@@ -233,10 +238,11 @@ class Planner {
         { maxMessages: 100_000, maxBytes: 1_000 + random.int(5_000) },
       ]);
     const whenFull = pick(random, ["drop-oldest", "refuse"] as const);
+    const equals = this.#equalLanes;
     return {
       alarm: { priority: 1, ...bounds(), ttlMs: 0, whenFull: "refuse" },
       event: {
-        priority: 3,
+        ...(equals ? { priority: 5, share: 1 + random.int(3) } : { priority: 3 }),
         ...bounds(),
         ttlMs: this.#shortLives ? 500 + random.int(4_000) : 86_400_000,
         whenFull,
@@ -285,7 +291,7 @@ class Planner {
     return {
       lane,
       topic: `up/${lane === "state" ? (key ?? "none") : pick(random, ["a", "b"])}/${lane}`,
-      bytes: 10 + random.int(this.#bigPayloads ? 60_000 : 200),
+      bytes: 10 + random.int(this.bigPayloads ? 60_000 : this.#equalLanes ? 1_000 : 200),
       ttlMs: this.#shortLives && random.chance(0.1) ? 100 + random.int(3_000) : undefined,
       key,
       twice: random.chance(0.05),

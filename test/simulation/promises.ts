@@ -219,7 +219,7 @@ export class Promises {
   #checkOldestFirst(lane: LaneName, lost: readonly Tracked[], window: number): void {
     const lastDropMs = this.#dropTimes.get(lane);
     if (lastDropMs === undefined) return;
-    for (const { text, topic, place = 0 } of lost) {
+    for (const { text, topic, from } of lost) {
       const older = [...this.messages.values()].filter(
         (other) =>
           other.topic === topic &&
@@ -227,7 +227,7 @@ export class Promises {
           other.parked === "no" &&
           other.arrivals > 0 &&
           other.arrivedAtMs > lastDropMs &&
-          (other.place ?? Number.POSITIVE_INFINITY) < place,
+          (other.place ?? Number.POSITIVE_INFINITY) < from,
       );
       assert(
         older.length <= window,

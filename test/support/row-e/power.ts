@@ -16,6 +16,7 @@ export async function powerRun(seed: number, link: LinkState): Promise<RunFigure
   const steps = link === "offline" ? offline(random) : online(random);
   const plan: Plan = {
     ...{ seed, window: WINDOW, settleEvery: SETTLE_EVERY, persistDelayMs: 50, lanes },
+    bigPayloads: false,
     steps: [...steps, { step: { do: "restart", how: "power", lanes }, thenMs: 10 }],
   };
   const { accepted, duplicates } = await new OutboxWorld(plan).run();
