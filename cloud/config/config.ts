@@ -4,4 +4,4 @@
  */
 export { type Change, changeConfig, readChange } from "./change.ts";
 export { pasteableSections, prepareDataFolder } from "./first-start.ts";
-export { type CloudConfig, type CloudSources, loadCloudConfig } from "./load.ts";
+export { type CloudSources, loadCloudConfig } from "./load.ts";

@@ -43,7 +43,6 @@ import type { TagFilter } from "./tags.ts";
 import { type Filled, type Found, type Kept, Topic } from "./topic.ts";
 
 export { Notices } from "./notices.ts";
-export type { MqttOrigin } from "./pack.ts";
 export { mqRoutes } from "./routes.ts";
 
 export interface MqOptions {
