@@ -204,7 +204,7 @@ export function checkAccounts(life: Life, laneOf: (text: string) => LaneName | u
     }
     // One that gave way to a newer one is refused with that one, and counts as replaced.
     // One on its way to quarantine is ours as one in flight is.
-    const few = name !== "state" && life.parkedTopics.size === 0;
+    const few = name !== "state" && life.outbox.stats().quarantined === 0;
     const refused = few ? Math.min(perhaps, life.forwarder.inFlight) : perhaps;
     const change = now.messages + now.parked - base.messages - base.parked;
     assert(
