@@ -540,6 +540,13 @@ export class OutboxWorld {
     }
   }
 
+  /** One that gives way to a newer message of its key is answered as that is. */
+  #answersWithMs({ lane, key, putAt }: Tracked): number {
+    const newer = this.#life.put.filter((one) => one.lane === lane && one.key === key);
+    const times = key === undefined ? [] : newer.map((one) => one.putAt.monotonicMs);
+    return Math.max(putAt.monotonicMs, ...times);
+  }
+
   /** A put is answered in its time: at once while offline, else after the persist delay. */
   #checkAnswers(life: Life, { monotonicMs: now }: Moment): void {
     const calmSinceMs = Math.max(
@@ -550,10 +557,10 @@ export class OutboxWorld {
     );
     if (this.#disk.troubled || now - calmSinceMs < CALM_MS) return;
     const patienceMs = this.#service.link ? this.#plan.persistDelayMs + SYNC_MS : 0;
-    for (const { text, putAt } of life.waiting) {
-      const sinceMs = this.#service.link
-        ? putAt.monotonicMs
-        : Math.max(putAt.monotonicMs, this.#service.offlineSinceMs);
+    for (const message of life.waiting) {
+      const { text, putAt } = message;
+      const dueMs = this.#answersWithMs(message);
+      const sinceMs = this.#service.link ? dueMs : Math.max(dueMs, this.#service.offlineSinceMs);
       assert(
         now - sinceMs <= patienceMs || now === sinceMs,
         `the put of ${text} has no answer after ${now - putAt.monotonicMs} ms`,
