@@ -38,8 +38,8 @@ export interface Sender {
 
 /** The MQ side, which keeps what clients publish. */
 export interface MqTap {
-  /** Whether it keeps a message on this topic; asked once for each. */
-  wants(topic: string): boolean;
+  /** Whether it keeps a message on this topic, and makes its sender wait; asked once for each. */
+  wants(topic: string, qos: Qos): "no" | "kept" | "safe";
   /** `done` is undefined where nobody waits. */
   published(message: Publication, sender: Sender, done: Done | undefined): void;
 }
@@ -68,8 +68,9 @@ export class Router {
     else this.#subscribers(publication, waiting);
     const { sender, qos, topic } = publication;
     const { mq } = this.#deps;
-    if (sender && mq?.wants(topic)) {
-      mq.published(publication, sender, qos > 0 ? waiting.begin() : undefined);
+    const wanted = (sender && mq?.wants(topic, qos)) ?? "no";
+    if (sender && mq && wanted !== "no") {
+      mq.published(publication, sender, wanted === "safe" ? waiting.begin() : undefined);
     }
     waiting.finish();
   }

@@ -30,7 +30,7 @@ export class Allowance {
   /** False when there is none left. Grows again until `signal` aborts. */
   take(signal: AbortSignal): boolean {
     if (!this.#refilling) void this.#refill(signal);
-    if (this.#left === 0) return false;
+    if (this.#left < 1) return false;
     this.#left--;
     return true;
   }

@@ -17,10 +17,12 @@
  * - On an ordered topic, of a sender that asked for order at most one message is leased at a time,
  *   the oldest.
  * - A pack that every group has confirmed is gone, from the disk too; so is what is over its age,
- *   and over the bounds of the topic, the oldest first and counted. Of topics that
- *   no group reads less is kept, and publishes to them only as far as the allowance goes: a burst,
- *   then so many a second, the rest is counted. Whoever only uses MQTT does not pay for a side that
- *   nobody reads (measured: without the allowance a flood of publishes falls to a fifth).
+ *   and over the bounds of the topic, the oldest first and counted. Of topics that no
+ *   group reads less is kept, and publishes to them only as far as the allowance goes: a burst, then
+ *   so many a second, the rest is counted. For a tenth of it the sender waits for the sync; the
+ *   others are answered at once and written with the next commit, so a crash may take them.
+ *   Whoever only uses MQTT does not pay for a side that nobody reads (measured: without the
+ *   allowance a flood of publishes falls to a fifth, and one publish at a time to the disk's pace).
  * - A group that nobody used for the retention time is forgotten.
  *
  * Full or failing disk: the commit fails, the sender is told, the message was never there. QoS 0 is
@@ -121,6 +123,8 @@ const SEEN_NOTE_MS = 3_600_000;
 /** Bytes on their way to the disk above which QoS 0 is not kept here. */
 const PENDING_HIGH_BYTES = 33_554_432;
 const PACK_MESSAGES = 512;
+/** One in so many of the publishes that are kept although nobody reads them is worth a sync. */
+const SAFE_PART = 10;
 const GROUPS_PER_TOPIC = 100;
 
 export class Mq {
@@ -135,6 +139,8 @@ export class Mq {
   /** Searches of a group, one after the other. */
   readonly #searches = new Map<Group, Promise<unknown>>();
   readonly #allowance: Allowance;
+  /** The part of it for which senders wait. */
+  readonly #safeAllowance: Allowance;
   readonly #stats = { confirmed: 0, expired: 0, removedForLimit: 0, unread: 0, dropped: 0 };
   #extraWrites: Write[] = [];
   #pendingBytes = 0;
@@ -148,6 +154,8 @@ export class Mq {
     this.#tables = new MqTables(deps.store);
     const { unreadBurst: burst, unreadPerSecond: perSecond } = options;
     this.#allowance = new Allowance({ burst, perSecond }, deps);
+    const safe = { burst: burst / SAFE_PART, perSecond: perSecond / SAFE_PART };
+    this.#safeAllowance = new Allowance(safe, deps);
     const mq = this;
     deps.storage.commits.join({
       take: () => this.#take(),
@@ -194,12 +202,15 @@ export class Mq {
     return { ...sum, ...this.#stats };
   }
 
-  /** Whether a client's publish is kept here; asked once for each. */
-  wants(topic: string): boolean {
+  /** Whether a client's publish is kept here, and before it is answered; asked once for each. */
+  wants(topic: string, qos: number): "no" | "kept" | "safe" {
     const isRead = this.#readTopics.size > 0 && this.#readTopics.has(parentOf(topic));
-    if (isRead || this.#allowance.take(this.#life)) return true;
-    this.#stats.unread++;
-    return false;
+    if (isRead) return qos > 0 ? "safe" : "kept";
+    if (!this.#allowance.take(this.#life)) {
+      this.#stats.unread++;
+      return "no";
+    }
+    return qos > 0 && this.#safeAllowance.take(this.#life) ? "safe" : "kept";
   }
 
   /**

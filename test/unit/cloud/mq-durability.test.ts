@@ -135,6 +135,37 @@ describe("a damaged record", () => {
 });
 
 describe("topics that no group reads", () => {
+  it("hold up their publishers for a tenth of that, and then no more", async () => {
+    const store = new MemoryStore();
+    const { mqttPort, cloud } = await startMq({}, { store });
+    const client = await RawClient.connect(mqttPort, { clientId });
+    const publish = (from: number, to: number): void => {
+      for (let i = from; i <= to; i++) client.publish("GW_UP/a", "", { messageId: i });
+    };
+    let letGo: (() => void) | undefined;
+    store.beforeSync = () =>
+      new Promise((resolve) => {
+        letGo = resolve;
+      });
+    publish(1, 1);
+    await waitFor(() => letGo !== undefined);
+    await client.ping();
+    expect(client.all("puback")).toHaveLength(0);
+    store.beforeSync = () => Promise.resolve();
+    letGo?.();
+    publish(2, 1_000);
+    await waitFor(() => client.all("puback").length === 1_000);
+    store.beforeSync = () =>
+      new Promise((resolve) => {
+        letGo = resolve;
+      });
+    publish(1_001, 1_100);
+    await waitFor(() => client.all("puback").length === 1_100);
+    store.beforeSync = () => Promise.resolve();
+    letGo?.();
+    await waitFor(() => cloud.stats.mq.kept === 1_100);
+  });
+
   it("keep a burst of publishes, then so many a second, and the rest is counted", async () => {
     const { mq, mqttPort, cloud, clock } = await startMq({ limits: { mqUnreadPerSecond: 5 } });
     const client = await RawClient.connect(mqttPort, { clientId });
