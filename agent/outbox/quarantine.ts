@@ -562,6 +562,7 @@ export class Quarantine {
       }
       this.#log.error("not readable", { key, error: describeError(error) });
     }
+    if (!this.#parked.has(idOf(parked))) return undefined; // Let go while it was read.
     if (!record || !("packet" in record)) {
       this.#lose(parked, "damage");
       return undefined;
@@ -611,14 +612,15 @@ export class Quarantine {
     const now = this.#deps.now();
     for (const parked of this.#parked.values()) {
       if (provenAgeMs(parked.parkedAt, now) <= LIFETIME_MS) return;
-      this.#lose(parked, "quarantine");
+      // What is on its way out may arrive: it is not counted as let go.
+      if (!parked.handed) this.#lose(parked, "quarantine");
     }
   }
 
   #evict(): void {
     for (const parked of this.#parked.values()) {
       if (this.#parked.size <= MESSAGES && this.#bytes <= BYTES) return;
-      this.#lose(parked, "quarantine");
+      if (!parked.handed) this.#lose(parked, "quarantine");
     }
   }
 
