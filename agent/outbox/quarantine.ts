@@ -79,8 +79,8 @@ export class Quarantine {
   readonly #handed = new Map<Entry, Parked>();
   #bytes = 0;
   #blocking = 0;
-  /** Something was here at the start. */
-  #mayHaveCopies = false;
+  /** What was here at the start, in ids: lanes may have copies of it, also when it is gone from here. */
+  #atStart: ReadonlySet<string> = new Set();
   #lastCase = 0;
   #lastPlace = 0;
   #pending: Pending[] = [];
@@ -136,7 +136,7 @@ export class Quarantine {
         in: found ?? this.#newCase({ scope: "topic", topic, reason }),
       });
     }
-    this.#mayHaveCopies = this.#parked.size > 0;
+    this.#atStart = new Set(this.#parked.keys());
     for (const each of [...this.#cases]) this.#advance(each);
     if (this.messages > 0) this.#log.warn("messages in quarantine", { messages: this.messages });
   }
@@ -160,7 +160,7 @@ export class Quarantine {
 
   /** True while it wants nothing, whatever is handed out. */
   get isCalm(): boolean {
-    return this.#blocking === 0 && !this.#mayHaveCopies;
+    return this.#blocking === 0 && this.#atStart.size === 0;
   }
 
   /** Whether it is to come here instead of being sent. */
@@ -409,7 +409,7 @@ export class Quarantine {
 
   /** Its lane did not learn before a crash that it is here; of this process's it always does. */
   #isCopy(entry: Entry): boolean {
-    return this.#mayHaveCopies && entry.epoch !== this.#deps.epoch && this.#parked.has(idOf(entry));
+    return this.#atStart.size > 0 && this.#atStart.has(idOf(entry));
   }
 
   #blockerOf({ packet }: Entry): Case | undefined {

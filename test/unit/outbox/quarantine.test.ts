@@ -229,6 +229,28 @@ describe("on disk", () => {
     },
   );
 
+  test("what its lane has a copy of goes out once, also when it has left the quarantine", async () => {
+    const first = await startService({ forbids });
+    first.service.online = false;
+    await Promise.all(numbers(1, 5).map((n) => first.put(n, { topic: bad })));
+    first.service.online = true;
+    await first.until(() => first.outbox.stats().quarantined === 5);
+    // The deletions of the lane's records wait for the next commit of settlements.
+    const left = first.store.afterPowerCut();
+
+    const sent: string[] = [];
+    const onMessage = ({ text }: { readonly text: string }): void => void sent.push(text);
+    const second = await startService(
+      { forbids: () => false, onMessage },
+      { store: left, clock: first.clock, seed: 2 },
+    );
+    const { lanes, quarantined } = second.outbox.stats();
+    expect([lanes["telemetry"]?.messages, quarantined]).toEqual([5, 5]);
+    second.outbox.quarantine.retry();
+    await second.until(() => second.outbox.stats().quarantined === 0 && second.rest() === 0);
+    expect(sent.toSorted()).toEqual(numbers(1, 5));
+  });
+
   test("a disk that takes nothing holds up neither the good ones nor, later, the parking", async () => {
     const { put, store, delivered, until, outbox, rest } = await startService({ forbids });
     const puts = numbers(1, 100).map((n) => put(n, { topic: Number(n) % 2 === 0 ? bad : good }));
