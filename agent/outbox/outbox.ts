@@ -12,9 +12,11 @@
  * only after the persist delay, so that a prompt acknowledgement saves the write; while it is down
  * the delay is 0.
  *
- * In memory a lane is three queues, read in this order: `loaded` (read back from disk, next to be
- * sent), `stored` (records on disk, of up to 32 messages, 28 bytes for each record: stored-queue.ts),
- * `tail` (accepted or being accepted, not yet let go from memory). The tail is spilled into `stored`
+ * In memory a lane is four queues, read in this order: `loaded` (read back from disk, next to be
+ * sent), `runs` (read back too, and not taken apart: run.ts), `stored` (records on disk, of up to 32
+ * messages, 28 bytes for each record: stored-queue.ts), `tail` (accepted or being accepted, not yet
+ * let go from memory). A backlog goes out as slices of runs and is settled by masks of them; an
+ * object for each message is made only where one has to be looked at. The tail is spilled into `stored`
  * when it grows and all of its head is on disk, so memory hardly grows with the backlog. Of what is gone
  * the ledger keeps runs, so it does not grow with time either.
  *
