@@ -20,6 +20,8 @@ const QUIET_MS = 5_000;
 /** For what a contender writes behind its acknowledgements; Mosquitto saves once a second. */
 const SETTLE_MS = 2_500;
 const SAMPLE_MS = 50;
+/** How long the steady load goes on before it is measured. */
+const WARM_S = 30;
 /** The issue asks for the size of the store this long after a full drain. */
 const AFTER_DRAIN_MS = 10_000;
 
@@ -164,10 +166,11 @@ export function steadyOnline(bench: Bench, contender: Contender, seconds: number
       await sink.ask({ do: "listen", port: sinkPort });
       await running.connect();
       const load = { do: "steadily", payloads: "random", perSecond } as const;
-      // Compiled as in an agent that has run for a day: its life is longer than ours here.
-      const warm = 60 * perSecond;
+      // Compiled as in a process that has run for a day, at this pace: at another one the compiler
+      // sees other batches, and begins anew when the pace changes.
+      const warm = WARM_S * perSecond;
       await sink.ask({ do: "reset", total: warm });
-      await running.child?.ask({ ...load, perSecond: 8 * perSecond, count: warm });
+      await running.child?.ask({ ...load, count: warm });
       await sink.ask({ do: "wait", messages: warm, quietMs: QUIET_MS });
       await sink.ask({ do: "reset", total: count });
       const before = costOf(running.pid);
