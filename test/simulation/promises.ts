@@ -267,20 +267,20 @@ export function checkBounds(
   bounds: PlannedLane | undefined,
   before: { readonly messages: number; readonly bytes: number } = { messages: 0, bytes: 0 },
 ): void {
-  // A message and the one that it takes the place of both count until the new one is safe.
-  const times = bounds?.keep === "latest" ? 2 : 1;
   const { maxMessages = 0, maxBytes = 0 } = bounds ?? {};
-  const most = { messages: maxMessages * times, bytes: maxBytes * times };
+  // A message and the one that it takes the place of both count until the new one is safe.
+  const twice = bounds?.keep === "latest";
+  const most = {
+    messages: Math.max(maxMessages, before.messages) + (twice ? maxMessages : 0),
+    bytes: Math.max(maxBytes, before.bytes) + (twice ? maxBytes : 0),
+  };
   assert(messages >= 0 && bytes >= 0, `${name} has ${messages} messages, ${bytes} bytes`);
   assert((messages === 0) === (bytes === 0), `${name} has ${messages} messages, ${bytes} bytes`);
   assert(
-    messages <= Math.max(most.messages, before.messages),
+    messages <= most.messages,
     `${name} has ${messages} messages, at most ${most.messages} allowed`,
   );
-  assert(
-    bytes <= Math.max(most.bytes, before.bytes),
-    `${name} has ${bytes} bytes, at most ${most.bytes} allowed`,
-  );
+  assert(bytes <= most.bytes, `${name} has ${bytes} bytes, at most ${most.bytes} allowed`);
 }
 
 /** So long ago in the same boot, whatever the wall clock says. */

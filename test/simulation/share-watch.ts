@@ -9,6 +9,9 @@ import type { LaneName, Lanes } from "./plan.ts";
 const TURN_BYTES = 4_096;
 /** Of a packet of an ordinary schedule. */
 const MOST_PACKET = 1_300;
+const NAMES: readonly LaneName[] = ["alarm", "event", "telemetry", "state"];
+/** A lane that the configuration no longer names still sends what it has, as one of these. */
+const ORPHAN = { priority: 5, share: 1 };
 
 export class ShareWatch {
   readonly #lanes: Lanes;
@@ -34,7 +37,7 @@ export class ShareWatch {
   }
 
   #turnOfOthers(lane: LaneName): number {
-    const equals = Object.values(this.#lanes).filter(
+    const equals = NAMES.map((name) => this.#lanes[name] ?? ORPHAN).filter(
       ({ priority }) => priority === this.#lanes[lane]?.priority,
     );
     const shares = equals.map(({ share = 1 }) => share);
